@@ -1,19 +1,30 @@
-"""The checker of shape annotations, which jaxtyping's import hook puts around the pure functions (see pyproject)."""
+"""The checker of shape annotations, which jaxtyping's import hook puts around the pure functions (see pyproject).
+
+A check reads types, precisions and sizes alone. So what has passed once passes again: a call is checked where its
+arguments, or what they lead to, have types, precisions or sizes that this function has not had before. Checks of all
+calls would take a quarter of the time of the tests of geometry.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Container, Hashable
+from contextlib import nullcontext
 from types import FunctionType
 from typing import Any, get_args, get_type_hints
 
 import jaxtyping
+import numpy as np
 from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray, TypeCheckError, jaxtyped
+from torch import Tensor
 
 # An int will do where a float is annotated, as PEP 484 has it.
 _beartyped = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeCheckError))
+# Lists, tuples and dictionaries of more are checked anew in every call.
+MANY = 64
 
 
 def install() -> None:
@@ -35,32 +46,108 @@ def checked(what: Any) -> Any:
 
 
 def _checked(function: FunctionType) -> Callable[..., Any]:
-    within: Callable[..., Any] | None = None
-    shapes = False
+    checker: _Checker | None = None
+    passed: set[Hashable] = set()  # forms of arguments, and of arguments with what was returned
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        nonlocal within, shapes
-        if within is None:  # at the first call: a test run calls half of what it imports
-            within, shapes = _typed(function)
-        if not shapes:
-            return within(*args, **kwargs)
-        with jaxtyped("context"):  # the names of sizes hold for this call
-            return within(*args, **kwargs)
+        nonlocal checker
+        if checker is None:  # at the first call: a test run calls half of what it imports
+            checker = _Checker(function)
+        try:
+            given: Hashable = tuple([_FORMS[type(value)](value) for value in args])
+            if kwargs:
+                given = given, *kwargs, *map(_form, kwargs.values())
+        except _NoForm:
+            return checker(function, args, kwargs)
+        if given not in passed:
+            result = checker(function, args, kwargs)
+            passed.add(given)
+            return result
+        result = function(*args, **kwargs)
+        try:
+            both = given, _form(result)
+        except _NoForm:
+            return checker(lambda *_, **__: result, args, kwargs)
+        if both not in passed:
+            checker(lambda *_, **__: result, args, kwargs)
+            passed.add(both)
+        return result
 
     return call
 
 
-def _typed(function: FunctionType) -> tuple[Callable[..., Any], bool]:
-    """A copy that checks its annotations; and whether these have shapes."""
-    hints = {name: _hint(text, function.__globals__) for name, text in function.__annotations__.items()}
-    copy = FunctionType(
-        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
-    )
-    copy.__kwdefaults__, copy.__annotations__ = function.__kwdefaults__, hints
-    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
-    return _beartyped(copy), any(map(_has_shapes, hints.values()))
+class _Checker:
+    """Calls with every annotation of a function checked, and the names of sizes that hold for this call."""
+
+    def __init__(self, function: FunctionType) -> None:
+        hints = {name: _hint(text, function.__globals__) for name, text in function.__annotations__.items()}
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return self.now.body(*args, **kwargs)
+
+        run.__annotations__ = hints
+        self.now = threading.local()
+        self.run, self.shapes = _beartyped(run), any(map(_has_shapes, hints.values()))
+
+    def __call__(self, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        __tracebackhide__ = True
+        self.now.body = body
+        with jaxtyped("context") if self.shapes else nullcontext():
+            return self.run(*args, **kwargs)
+
+
+class _NoForm(Exception):
+    """Of a value, more may be checked than its form says."""
+
+
+def _form(value: Any) -> Hashable:
+    """All of a value that a check reads: its type, the precision and sizes of an array, these of what a list holds."""
+    return _FORMS[type(value)](value)
+
+
+class _Forms(dict[type, Callable[[Any], Hashable]]):
+    """How to find the form of a value, by its type."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], Hashable]:
+        if issubclass(kind, Tensor | np.ndarray):
+            form: Callable[[Any], Hashable] = _form_of_array
+        elif kind in (str, bool) or issubclass(kind, type):  # an annotation may name the value itself
+            form = _form_of_name
+        elif issubclass(kind, tuple | list):
+            form = _form_of_items
+        elif issubclass(kind, dict):
+            form = _form_of_dict
+        else:
+            form = _no_form if issubclass(kind, Container) else type
+        return self.setdefault(kind, form)
+
+
+_FORMS = _Forms()
+
+
+def _form_of_array(value: Any) -> Hashable:
+    return type(value), value.dtype, value.shape
+
+
+def _form_of_name(value: Any) -> Hashable:
+    return type(value), value
+
+
+def _form_of_items(values: Any) -> Hashable:
+    if len(values) > MANY:
+        raise _NoForm
+    return type(values), *map(_form, values)
+
+
+def _form_of_dict(values: Any) -> Hashable:
+    return type(values), _form_of_items([*values]), _form_of_items([*values.values()])
+
+
+def _no_form(value: Any) -> Hashable:
+    raise _NoForm
 
 
 def _hint(text: Any, names: dict[str, Any]) -> Any:

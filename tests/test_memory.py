@@ -245,7 +245,7 @@ class Sines(nn.Module):  # no layer of a known kind: its kernel takes rows of it
         return torch.tanh(x @ self.a.sin()) @ self.b.cos()
 
 torch.manual_seed(0)
-net, x = Sines(), torch.randn(100, 64)
+net, x = Sines(), torch.randn(50, 64)
 gf.ntk(net, x[:4], outputs="trace")
 peak = PeakMemory()
 with gf.memory_limit("40 MB"):

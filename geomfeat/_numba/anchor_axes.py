@@ -80,7 +80,7 @@ def seen_as(moved, center, shift, facing, p):
 @njit(**COMPILED)
 def on_axes(axes, here, length, products, tau, t, w, q, room):
     """b of one draw, with w and q in place, from unit axes of the manifolds `here`; and whether it is clear."""
-    gram, inner, n = room[0], room[2, 0], 0
+    gram, inner, n = room[0], room[2, 0], np.int64(0)  # with its type: see `cholesky_update`
     kept = np.empty(len(here), np.int64)
     for a in range(len(here)):
         if length[here[a]] > 0.0:
@@ -104,7 +104,7 @@ def on_axes(axes, here, length, products, tau, t, w, q, room):
 @njit(**COMPILED)
 def on_both(axes, here, length, products, tau, t, w, q, room, centers, own, size):
     """The same for c: centres and axes side by side, next to (0, t)."""
-    gram, inner, whole, n = room[0], room[2, 0], np.empty(len(here)), 0
+    gram, inner, whole, n = room[0], room[2, 0], np.empty(len(here)), np.int64(0)
     kept = np.empty(len(here), np.int64)
     for a in range(len(here)):
         whole[n] = np.hypot(size[here[a]], length[here[a]])

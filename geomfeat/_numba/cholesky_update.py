@@ -7,6 +7,8 @@ Loan 2013, section 6.5.2), which turn w with them. `settle` is the inner loop of
 
 All arrays are float64 and larger than what is in use; s says how much is. Rows of R are contiguous, so that every inner
 loop runs along a row. `basis` holds the rows of Q' = R^-T U where a method uses them, and has no columns otherwise.
+
+Callers count with `np.int64(0)`, not with 0: numba compiles all that is called once more for a literal number.
 """
 
 import numpy as np

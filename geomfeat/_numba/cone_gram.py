@@ -35,7 +35,7 @@ def project_by_gram(gram, products, signs, starts, per_manifold, limit, capacity
         for p in range(n_manifolds):
             sign[starts[p] : starts[p + 1]] = signs[d, p]
         held, weights = index[d], weight[d]
-        s, norm2 = 0, 0.0
+        s, norm2 = np.int64(0), 0.0  # with its type: see `cholesky_update`
         banned[:] = False
         for _ in range(50 * capacity + 100):
             price[:] = products[d]

@@ -31,7 +31,7 @@ def project_by_basis(unit, t, signs, starts, per_manifold, limit, capacity, inde
         for p in range(starts.shape[0] - 1):
             sign[starts[p] : starts[p + 1]] = signs[d, p]
         held, weights, v = index[d], weight[d], residual[d]
-        s = 0
+        s = np.int64(0)  # with its type: see `cholesky_update`
         for i in range(capacity):
             if weights[i] > 0.0 and enter(basis, factor, w, s, unit[held[i]], sign[held[i]], t[d]):
                 held[s], weights[s] = held[i], weights[i]

@@ -4,7 +4,7 @@ Nearness of j to i is a_i.a_j - |a_j|^2 / 2, larger when nearer: half of |a_i|^2
 twice the m points it is to hold; when it is full, a partition keeps the m largest, and `floor` is the largest nearness
 that was ever left out, so that a run of points is passed over by one comparison each. Points are padded to whole tiles
 by rows with an infinite half norm, which no list takes. Arrays are all float32 or all float64 in one call, but
-for the exact distances.
+for the exact distances. Counts are passed on as int64: see `cholesky_update`.
 """
 
 import numpy as np
@@ -90,7 +90,7 @@ def settle_lists(key, index, count, floor, keep, first, last):
     """Cut the lists first..last down to their `keep` largest; -1 marks what is not used."""
     for s in range(first, last):
         if count[s] > keep:
-            floor[s] = max(floor[s], _partition(key[s], index[s], count[s], keep))
+            floor[s] = max(floor[s], _partition(key[s], index[s], np.int64(count[s]), keep))
             count[s] = keep
         index[s, count[s] :] = -1
 
@@ -130,9 +130,9 @@ def exact_distances(x, rows, candidates, distance, index, first, last):
     """
     k = distance.shape[1]
     for r in range(first, last):
-        i, held = rows[r], 0
+        i, held = rows[r], np.int64(0)
         for c in range(candidates.shape[1]):
-            j = candidates[r, c]
+            j = np.int64(candidates[r, c])
             if j < 0:
                 continue
             held = _keep(distance[r], index[r], held, k, squared(x[i], x[j]), j)
@@ -145,7 +145,7 @@ def nearest_directly(x, rows, distance, index, first, last):
     """The same with every other point as a candidate."""
     k = distance.shape[1]
     for r in range(first, last):
-        i, held = rows[r], 0
+        i, held = rows[r], np.int64(0)
         for j in range(x.shape[0]):
             if j != i:
                 held = _keep(distance[r], index[r], held, k, squared(x[i], x[j]), j)

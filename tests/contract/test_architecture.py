@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jaxtyping
 import pytest
@@ -139,6 +140,22 @@ def test_sizes_of_one_name_are_one_and_what_is_returned_is_checked() -> None:
     assert shapes.checked(_doubled)(2) == 4  # an int will do for a float
     with pytest.raises(jaxtyping.TypeCheckError, match="_doubled"):
         shapes.checked(_doubled)(0.5)
+
+
+def _given(x: list[Float[Tensor, "n d"]], found: object) -> tuple[Float[Tensor, "n"], dict[str, Float[Tensor, "d"]]]:
+    return found.made  # type: ignore[attr-defined]
+
+
+def test_what_has_passed_once_is_checked_again_where_types_precisions_or_sizes_are_others() -> None:
+    given, of_n, of_d = shapes.checked(_given), torch.ones(2), torch.ones(3)
+    for _ in range(2):
+        assert given([torch.ones(2, 3)], found=SimpleNamespace(made=(of_n, {"a": of_d}))) == (of_n, {"a": of_d})
+    for bad in (of_n, (of_d, {"a": of_d}), (of_n, {"a": of_n}), (of_n.int(), {"a": of_d}), (of_n, {}, 0), (of_n, [])):
+        with pytest.raises(jaxtyping.TypeCheckError, match="_given"):
+            given([torch.ones(2, 3)], found=SimpleNamespace(made=bad))
+    for other in ([torch.ones(3, 3)], [torch.ones(2, 3).int()], [torch.ones(6)], torch.ones(2, 3), (torch.ones(2, 3),)):
+        with pytest.raises(jaxtyping.TypeCheckError, match="_given"):
+            given(other, found=SimpleNamespace(made=(of_n, {"a": of_d})))
 
 
 @pytest.mark.parametrize("package", ["geometry", "tangent", "regimes"])

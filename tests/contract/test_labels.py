@@ -80,13 +80,15 @@ CLASSES: dict[str, Callable[[Any], Any]] = {
     "analyze": studied,
     "compare": compared,
     "as_manifolds": lambda y: geometry.as_manifolds(X, y).owner.tolist(),
-    "capacity": lambda y: number_of(gf.capacity(X, y, n_draws=5)),
+    "capacity": lambda y: number_of(gf.capacity(X, y, n_draws=5, resample=None)),
     "capacity_curve": lambda y: gf.capacity_curve(X, y, sizes=(4,), repeats=1, n_draws=5).values["capacity"].tolist(),
-    "capacity_by_layer": lambda y: number_of(gf.capacity_by_layer({"x": Representation(X)}, y, n_draws=5)["x"]),
+    "capacity_by_layer": lambda y: number_of(
+        gf.capacity_by_layer({"x": Representation(X)}, y, n_draws=5, resample=None)["x"]
+    ),
     "common_draws": lambda y: geometry.common_draws(X, y, n_draws=3)[1].tolist(),
     "replica_capacity": lambda y: number_of(gf.replica_capacity(X, y, n_draws=5)),
     "simulated_capacity": lambda y: number_of(gf.simulated_capacity(X, y, n_trials=2)),
-    "capacity_with_controls": lambda y: number_of(gf.capacity_with_controls(X, y, n_draws=5)),
+    "capacity_with_controls": lambda y: number_of(gf.capacity_with_controls(X, y, n_draws=5, resample=None)),
     "noise_control": lambda y: number_of(geometry.noise_control(X, y, n_draws=5)),
     "noise_corrected_capacity": lambda y: number_of(
         gf.noise_corrected_capacity(X, y, np.arange(N) // 3 % 2, n_draws=5).measured

@@ -1,9 +1,10 @@
 """Exact nearest neighbours of every point, in memory that grows with the number of points and not with its square.
 
-In few dimensions a tree finds them. In many, products in single precision name a few more candidates than are asked for
-and float64 differences rank them; `candidates.proven` says which rows have the right ones for certain. The others are
-done again with float64 products, and what is uncertain there from the differences to every point. scikit-learn's search
-forms every product twice and in float64, which takes up to four times as long (benchmarks/neighbours.py).
+In few dimensions a tree finds them, and the differences of all pairs in small sets. Else products in single precision
+name a few more candidates than are asked for and float64 differences rank them; `candidates.proven` says which rows
+have the right ones for certain. The others are done again with float64 products, and what is uncertain there from the
+differences to every point. scikit-learn's search forms every product twice and in float64, which takes up to four
+times as long (benchmarks/neighbours.py).
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from geomfeat.types import Points, as_points
 
 # A tree is faster up to this many features.
 TREE_FEATURES = 8
+# Up to this many entries, differences to every point take less time than products and their lists.
+FEW_ENTRIES = 10**5
 # Rows tried in single precision before all are, and the least share of them it must settle.
 PROBE, WORTH = 64, 0.5
 BLOCK_ENTRIES = 2**24
@@ -62,8 +65,8 @@ def nearest_neighbours(x: Points, k: int) -> Neighbours:
     if work.device.type != "cpu":
         distance, index = by_blocks(work, k)
     else:
-        found = by_tree(work.numpy(), k) if d <= TREE_FEATURES else by_products(work.numpy(), k)
-        distance, index = (torch.from_numpy(a) for a in found)
+        find = by_tree if d <= TREE_FEATURES else by_differences if n * d <= FEW_ENTRIES else by_products
+        distance, index = (torch.from_numpy(a) for a in find(work.numpy(), k))
     return Neighbours(distance.mul_(unit), index.long())
 
 
@@ -107,6 +110,11 @@ def by_products(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     if len(unsure):
         distance[unsure], index[unsure] = _directly(x, unsure, k)
     return distance, index
+
+
+def by_differences(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same from the differences of all pairs."""
+    return _directly(x, np.arange(len(x)), k)
 
 
 def _ranked(

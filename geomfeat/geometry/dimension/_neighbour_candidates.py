@@ -90,6 +90,7 @@ def lists_of_all(p: Padded, keep: int) -> Lists:
 
     state = _empty(len(p.x), keep, p.x.dtype)
     _begin(p, keep, state[3])
+    state[3][p.n :] = np.inf  # rows that fill the last tile take no candidates
     rows, buffer = tiles_of(p)
     for row0 in range(0, p.n, rows):
         own = np.arange(row0, min(p.n, row0 + rows))
@@ -135,7 +136,7 @@ def proven(d: int, half: np.ndarray, lists: Lists, furthest: np.ndarray) -> np.n
 
     Of float64 products the squared distance need only be proven to a share of SAME: else ties never are.
     """
-    floor = lists.floor[: len(half)].astype(np.float64)
+    floor = lists.floor.astype(np.float64)
     slack = SAME if lists.floor.dtype == np.float64 else 0.0
     bound = rounding(d, lists.floor.dtype, np.sqrt(2 * half), furthest)
     r = furthest + np.finfo(np.float64).eps * np.sqrt(d)
@@ -187,7 +188,7 @@ def _settled(state: State, n: int, keep: int) -> Lists:
 
     key, index, count, floor = state
     nearest.settle_lists(key, index, count, floor, keep, 0, n)
-    return Lists(index, floor, keep)
+    return Lists(index[:n], floor[:n], keep)
 
 
 def tiles_of(p: Padded) -> tuple[int, np.ndarray]:

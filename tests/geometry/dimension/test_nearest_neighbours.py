@@ -13,7 +13,7 @@ from geomfeat.geometry.dimension import (
     _neighbour_candidates as candidates,
     nearest_neighbours,
 )
-from geomfeat.geometry.dimension._nearest_neighbours import by_blocks, by_products, unit_scale
+from geomfeat.geometry.dimension._nearest_neighbours import by_blocks, by_differences, by_products, unit_scale
 from geomfeat.statistics.distinct_points import distinct_points
 from tests.geometry.clouds import normal
 from tests.reference import dimension as reference
@@ -43,11 +43,11 @@ CLOUDS = {
 
 
 @pytest.mark.parametrize("name", CLOUDS)
-@pytest.mark.parametrize("method", [by_products, by_blocks])
+@pytest.mark.parametrize("method", [by_products, by_differences, by_blocks])
 def test_distances_are_those_of_all_pairs(name: str, method, device: str):
     x, unit = unit_scale(CLOUDS[name])
     for k in (1, 2, 17):
-        given_ = x.numpy() if method is by_products else x.to(device)
+        given_ = x.to(device) if method is by_blocks else x.numpy()
         distance, index = (torch.as_tensor(a).cpu() for a in method(given_, k))
         # Rounded sums of squares: a dozen or more terms.
         torch.testing.assert_close(distance, all_distances(x, k), rtol=1e-12, atol=0)
@@ -62,9 +62,10 @@ def test_distances_are_those_of_all_pairs(name: str, method, device: str):
 def test_small_sets_equal_loops(n: int, d: int, seed: int, data: st.DataObject):
     k = data.draw(st.integers(1, n - 1))
     x = normal(n, d, seed=seed)
-    found = nearest_neighbours(x, k)
     expected = [reference.neighbour_distances(x.numpy(), i)[:k] for i in range(n)]
-    np.testing.assert_allclose(found.distance.numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(nearest_neighbours(x, k).distance.numpy(), expected, rtol=1e-12)
+    work, unit = unit_scale(x)
+    np.testing.assert_allclose(by_products(work.numpy(), k)[0] * unit, expected, rtol=1e-12)
 
 
 def test_tiles_and_threads_do_not_matter(monkeypatch: pytest.MonkeyPatch):

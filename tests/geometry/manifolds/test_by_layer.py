@@ -56,7 +56,7 @@ def test_each_layer_has_the_draws_that_all_share(store: ActivationStore) -> None
     found = capacity_by_layer(store, LABELS, **options)
     for layer, width in (("a", 10), ("c", 30)):
         x = normal(24, width, seed=width)
-        alone = capacity(x, LABELS, draws=common_draws(x, LABELS, **options))
+        alone = capacity(x, LABELS, draws=common_draws(x, LABELS, **options), resample=None)
         torch.testing.assert_close(found[layer].norms2, alone.norms2)
         assert found[layer].dichotomies == "balanced"
     assert capacity_difference(found["a"], found["c"]).n_draws == 40
