@@ -1,7 +1,8 @@
 """Whether features were normalised, told by their size: those of a layer norm or an RMS norm lie on a sphere.
 
-What made them is not traced. Of all modules with a gain for each feature one is looked for whose gain and shift, taken
-back, leave all samples of one size; before training these are 1 and 0 in most networks, for all of them.
+What made them is not traced. Features of one size as they are come from a norm before training, or from one without a
+gain. Else one of all modules with a gain for each feature is looked for whose gain and shift, taken back, leave all
+samples of one size.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 from geomfeat.numerics import WORKING
 
-# Spread of the sizes, and size of the mean, relative to the size: norms add a small number to the variance.
-ROUND = 0.05
+# Spread of the sizes over their mean: norms add a small number to the variance, and sizes of any features come together
+# as their number grows: within .03 for a thousand that are drawn. And the mean of entries over its size by chance.
+ROUND, CENTRED = 0.01, 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,19 +44,23 @@ def norm_of(features: Tensor, model: nn.Module) -> LastNorm | None:
     >>> norm_of(torch.nn.functional.layer_norm(torch.randn(5, 64), (64,)), nn.LayerNorm(64)).centred
     True
     """
-    for gain, shift in _gains(model, features.shape[1]):
+    best, least = None, ROUND
+    for gain, shift in _gains(model, features):
         x = (features - shift) / gain
         sizes = x.norm(dim=1)
-        if not bool(torch.isfinite(sizes).all()) or not float(sizes.std()) <= ROUND * float(sizes.mean()):
-            continue
-        if len(x) > 1 and float(sizes.min()) > 0:
-            mean = x.mean(1).abs().max() * x.shape[1] ** 0.5 / sizes.mean()
-            return LastNorm(x / sizes[:, None], gain.to(WORKING), bool(mean <= ROUND))
-    return None
+        spread = float(sizes.std(correction=0) / sizes.mean())
+        if spread < least:  # false for NaN, of a gain with zeros
+            best, least = (x / sizes[:, None], gain), spread
+    if best is None or len(features) == 1:
+        return None
+    units, gain = best
+    return LastNorm(units, gain, float(units.mean(1).abs().max()) * units.shape[1] ** 0.5 <= CENTRED)
 
 
-def _gains(model: nn.Module, width: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Gain and shift of every module with a gain for each of so many features, the last modules first."""
+def _gains(model: nn.Module, features: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Gain and shift: 1 and 0, then those of every module with a gain for each feature, the last modules first."""
+    width = features.shape[1]
+    yield torch.ones_like(features[0]), torch.zeros_like(features[0])
     for module in reversed(list(model.modules())):
         own = dict(module.named_parameters(recurse=False))
         gain, shift = own.get("weight"), own.get("bias")

@@ -59,4 +59,11 @@ def test_a_norm_is_found_by_the_gain_and_shift_that_leave_one_size(norm: nn.Modu
 @pytest.mark.parametrize("features", [normal(N, D), normal(N, D).relu()])
 def test_features_of_different_sizes_come_from_no_norm(features: Tensor) -> None:
     assert norm_of(features, drawn(nn.LayerNorm(D))) is None
-    assert norm_of(nn.functional.layer_norm(features, (D,)), nn.Linear(D, 4)) is None
+    found = norm_of(nn.functional.layer_norm(features, (D,)), nn.Linear(D, 4))  # a norm without parameters
+    assert found is not None
+    assert found.centred
+
+
+def test_many_features_that_are_nearly_of_one_size_come_from_no_norm() -> None:
+    assert norm_of(normal(N, 1000), nn.Linear(1000, 4)) is None
+    assert norm_of(torch.ones(1, D, dtype=WORKING), nn.LayerNorm(D)) is None
