@@ -35,6 +35,10 @@ DEPENDENT = 1e-8  # of a vector, orthogonal to the space, below which nothing is
 class KernelGuess(Protocol):
     """A guess at a kernel of outputs (n, C) whose functions cost little."""
 
+    def restricted(self, rows: Tensor, root: Tensor, /) -> KernelGuess:
+        """The same for some of the samples, each multiplied by its `root` (len(rows), 1)."""
+        ...
+
     def reachable(self, change: Tensor, /) -> Tensor:
         """(n, C) the part of a change that is not in the null space."""
         ...
