@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.utils import checkpoint
 
 NOTHING = nullcontext()
-# Whether each kernel of attention may be used, and how that is set: the plain one, and the fused ones that torch has.
-_KERNELS = [
-    (getattr(torch._C, f"_get_{name}_sdp_enabled"), getattr(torch._C, f"_set_sdp_use_{name}"))
-    for name in ("math", "flash", "mem_efficient", "cudnn", "overrideable")
-    if hasattr(torch._C, f"_get_{name}_sdp_enabled")
-]
-_PLAIN = [True, *[False] * (len(_KERNELS) - 1)]
+# Whether each kernel of attention may be used, and how that is set: the plain one first, then the fused ones.
+_CUDA = torch.backends.cuda  # though they hold for the CPU, too
+_KERNELS = (
+    (_CUDA.math_sdp_enabled, _CUDA.enable_math_sdp),
+    (_CUDA.flash_sdp_enabled, _CUDA.enable_flash_sdp),
+    (_CUDA.mem_efficient_sdp_enabled, _CUDA.enable_mem_efficient_sdp),
+    (_CUDA.cudnn_sdp_enabled, _CUDA.enable_cudnn_sdp),
+)
+_PLAIN = [True, False, False, False]
 
 
 @contextmanager
