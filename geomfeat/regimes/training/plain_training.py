@@ -210,8 +210,7 @@ class _Loop:
         seed = stream(self.seed, "step", self.steps).initial_seed()
         # torch's own function seeds every kind of accelerator: a fifth of the time of a small network's steps.
         (torch.default_generator if self.live[0].device.type == "cpu" else torch).manual_seed(seed)
-        for parameter in self.parameters:  # all that the optimizer has, without what its own way takes around it
-            parameter.grad = None
+        self.optimizer.zero_grad()
         count, losses = self.problem.count(rows), []
         for part in rows.split(self.options.batch_size or self.n):
             # Over the targets of the whole step: passes with more padding must not weigh their tokens more.
