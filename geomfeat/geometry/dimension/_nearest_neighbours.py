@@ -23,8 +23,8 @@ from geomfeat.types import Points, as_points
 
 # A tree is faster up to this many features.
 TREE_FEATURES = 8
-# Up to this many entries, differences to every point take less time than products and their lists.
-FEW_ENTRIES = 10**5
+# Up to this many multiplications, n^2 d, the differences of all pairs take no more time than products and their lists.
+FEW_MULTIPLICATIONS = 3e8
 # Rows tried in single precision before all are, and the least share of them it must settle.
 PROBE, WORTH = 64, 0.5
 BLOCK_ENTRIES = 2**24
@@ -65,7 +65,7 @@ def nearest_neighbours(x: Points, k: int) -> Neighbours:
     if work.device.type != "cpu":
         distance, index = by_blocks(work, k)
     else:
-        find = by_tree if d <= TREE_FEATURES else by_differences if n * d <= FEW_ENTRIES else by_products
+        find = by_tree if d <= TREE_FEATURES else by_differences if n * n * d <= FEW_MULTIPLICATIONS else by_products
         distance, index = (torch.from_numpy(a) for a in find(work.numpy(), k))
     return Neighbours(distance.mul_(unit), index.long())
 
