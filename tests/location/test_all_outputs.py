@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from geomfeat.location import LocateOptions, Location, all_outputs, initial_states, locate
 from geomfeat.location.all_outputs import through_all_outputs
-from geomfeat.location.demand import LinearisedTask, linearised_task, solve
+from geomfeat.location.demand import LinearisedTask, linearised_task, responses_of, solve
 from geomfeat.location.planning import effort
 from geomfeat.models.functional import functional
 from geomfeat.network import Network
@@ -172,3 +172,17 @@ def test_the_largest_networks_are_located_on_fewer_probes(monkeypatch: pytest.Mo
         network = Network.prepare(end, x, initial=start)
         assert len(initial_states.observe(network, None).rows) == n
         assert len(initial_states.observe(network, None, n_probes=20).rows) == 20
+
+
+def test_responses_that_need_fewer_digits_take_fewer_products() -> None:
+    _, start, x = trained("all")
+    f, change = functional(start), torch.randn(N, V, dtype=torch.float64, generator=stream(2, "change"))
+    few = linearised_task(f, x, change, ["0", "2"], method="kernel", projections=4)
+    counts = []
+    for precise in (0.3, 1e-3):
+        whole = through_all_outputs(few, f, change)
+        assert whole is not None
+        (response,) = responses_of(whole, 0.01, precise=precise)
+        assert response.residual <= precise
+        counts.append(count(whole))
+    assert counts[0] < counts[1]

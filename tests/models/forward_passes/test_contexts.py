@@ -11,7 +11,7 @@ from torch.utils import checkpoint as torch_checkpoint
 from torch.utils.checkpoint import checkpoint
 
 import geomfeat as gf
-from geomfeat.models.forward_passes.contexts import without_checkpoints
+from geomfeat.models.forward_passes.contexts import differentiable_attention, without_checkpoints
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream, tolerance
 from geomfeat.tangent import jvp
@@ -78,3 +78,29 @@ def test_blocks_compiled_in_place_have_the_same_features_and_kernels() -> None:
     for name, rep in expected.items():
         torch.testing.assert_close(found[name].x, rep.x)
     torch.testing.assert_close(gf.ntk(fast, X).gram, gf.ntk(net, X).gram, **tolerance())
+
+
+CUDA = torch.backends.cuda
+
+
+def allowed() -> list[bool]:
+    kinds = CUDA.math_sdp_enabled, CUDA.flash_sdp_enabled, CUDA.mem_efficient_sdp_enabled, CUDA.cudnn_sdp_enabled
+    return [kind() for kind in kinds] + [torch.backends.mha.get_fastpath_enabled()]
+
+
+@pytest.mark.parametrize("flash", [True, False])
+def test_kernels_of_attention_are_as_they_were_afterwards_also_after_an_error(flash: bool) -> None:
+    usual = allowed()
+    CUDA.enable_flash_sdp(flash)
+    try:
+        before = allowed()
+        with differentiable_attention():
+            assert allowed() == [True, False, False, False, False]
+            with differentiable_attention():
+                assert allowed() == [True, False, False, False, False]
+        assert allowed() == before
+        with pytest.raises(KeyError), differentiable_attention():
+            raise KeyError
+        assert allowed() == before
+    finally:
+        CUDA.enable_flash_sdp(usual[1])

@@ -14,6 +14,7 @@ from geomfeat.models.functional import Functional, functional
 from geomfeat.numerics import stream, tolerance
 from geomfeat.regimes.linearization import linearize
 from geomfeat.tangent import feature_jvp, jacobian, jvp, ntk, vjp
+from geomfeat.tangent.jacobians import derivative_checks
 from geomfeat.tangent.jacobians.directional_derivative import along, load_forward_mode, right_way
 from geomfeat.tangent.jacobians.products import way_of_outputs
 
@@ -279,3 +280,17 @@ def test_forward_mode_is_loaded_without_warnings_of_torch_about_itself(kind, tmp
     monkeypatch.delitem(sys.modules, "torch._decomp.decompositions_for_jvp")
     load_forward_mode()  # a warning is an error here
     assert sys.modules["torch._decomp.decompositions_for_jvp"].TOLD == 1
+
+
+def test_directions_of_large_networks_repeat_numbers_in_the_size_of_each_parameter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    f = functional(nn.Sequential(nn.Linear(30, 40), nn.Tanh(), nn.Linear(40, 20)))
+    monkeypatch.setattr(derivative_checks, "KEPT", 0)
+    monkeypatch.setattr(derivative_checks, "DRAWN", 997)
+    direction = derivative_checks.random_direction(f)
+    for name, value in f.theta.items():
+        assert float(direction[name].norm() / value.norm()) == pytest.approx(1, abs=0.4)
+    first = direction["0.weight"].flatten()
+    torch.testing.assert_close(first[997:], first[: len(first) - 997])
+    assert float(first[:997].std() / first[:997].mean().abs()) > 5
