@@ -18,7 +18,7 @@ from geomfeat.models.nested_inputs import batches
 from geomfeat.models.one_network import in_one_form
 from geomfeat.numerics import require_finite
 from geomfeat.tangent import jvp, vjp
-from geomfeat.tangent.jacobians.directional_derivative import load_forward_mode
+from geomfeat.tangent.jacobians.directional_derivative import FORWARD_MODES, load_forward_mode
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.tangent.jacobians.products import way_of_outputs
 
@@ -59,7 +59,7 @@ class Linearised(nn.Module):
 
         way = way_of_outputs(f, inputs)
         with differentiable_recurrence(f):
-            if way == "forward":
+            if way in FORWARD_MODES:
                 load_forward_mode()
                 value, tangent, *_ = torch.func.jvp(at, (f.theta,), (step,))
                 return value + tangent

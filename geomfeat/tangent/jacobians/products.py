@@ -20,7 +20,7 @@ from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import batches, n_samples
 from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes
 from geomfeat.tangent.jacobians.derivative_checks import require_batch_size, require_callable
-from geomfeat.tangent.jacobians.directional_derivative import along, right_way
+from geomfeat.tangent.jacobians.directional_derivative import FORWARD_MODES, along, right_way
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.tangent.jacobians.small_steps import AnyDirection, Direction, Outputs, once, small_step
 
@@ -171,8 +171,8 @@ def feature_jvp(
         inputs = f.inputs(inputs)
         require_callable(f, inputs)
         with contextlib.suppress(BadInput):  # which is of the outputs, or comes again
-            if right_way(f, tuple(layers), together, inputs) == "forward":
-                f.known[known] = "forward"
+            if (way := right_way(f, tuple(layers), together, inputs)) in FORWARD_MODES:
+                f.known[known] = way
     primal, tangent = _directional(f, inputs, features, direction, batch_size, tuple(layers), rough, values)
     return {name: (primal[name], tangent[name]) for name in primal}
 
@@ -221,7 +221,7 @@ def _directional(
     del moved  # as large as the network
     way = right_way(f, what, function, inputs)
     # Where forward mode agrees with backward passes, so do small steps.
-    by_steps = rough and way == "forward" and not stacked and f.precision == torch.float32
+    by_steps = rough and way in FORWARD_MODES and not stacked and f.precision == torch.float32
 
     def attempt(size: int) -> tuple[Outputs, Outputs]:
         spent = callable(direction) and by_steps and size >= n_samples(inputs)  # a second batch needs it again

@@ -15,7 +15,14 @@ from geomfeat.numerics import stream, tolerance
 from geomfeat.regimes.linearization import linearize
 from geomfeat.tangent import feature_jvp, jacobian, jvp, ntk, vjp
 from geomfeat.tangent.jacobians import derivative_checks
-from geomfeat.tangent.jacobians.directional_derivative import along, load_forward_mode, right_way
+from geomfeat.tangent.jacobians.derivative_checks import random_direction
+from geomfeat.tangent.jacobians.directional_derivative import (
+    FORWARD_MODES,
+    NESTED,
+    along,
+    load_forward_mode,
+    right_way,
+)
 from geomfeat.tangent.jacobians.products import way_of_outputs
 
 X = torch.randn(7, 4, generator=stream(0, "directional"), dtype=torch.float64)
@@ -237,7 +244,7 @@ def test_too_many_entries_for_rows_are_refused_by_name(monkeypatch: pytest.Monke
         jvp(f, X, direction(f))
 
 
-@pytest.mark.parametrize("way", ["forward", "backward twice", "differences", "rows"])
+@pytest.mark.parametrize("way", [*FORWARD_MODES, "backward twice", "differences", "rows"])
 def test_directions_of_zero_and_parameters_left_out(way: str) -> None:
     f = functional(Net(torch.tanh))
     at = lambda theta: {"": f({**f.theta, **theta}, X)}  # noqa: E731
@@ -251,6 +258,27 @@ def test_padding_tokens_move_in_forward_mode() -> None:
     tokens = torch.tensor([[0, 1], [2, 0], [3, 4]])
     assert right_way(f, "outputs", lambda theta, part: {"": f(theta, part)}, tokens) == "forward"
     assert f.notes == ()
+
+
+class AlongTheInputs(nn.Module):
+    """The derivative of a network along a direction of its inputs, as networks for differential equations have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.func.jvp(self.body, (x,), (torch.ones_like(x),))[1]
+
+
+def test_a_network_that_takes_derivatives_itself_runs_nested() -> None:
+    f = functional(AlongTheInputs())
+    u = random_direction(f)
+    assert right_way(f, "outputs", lambda theta, part: {"": f(theta, part)}, X) == NESTED
+    rows = along("rows", lambda theta: {"": f({**f.theta, **theta}, X)}, f.theta, u)[1][""]
+    torch.testing.assert_close(jvp(f, X, u), rows, **tolerance())
+    stacked = {name: torch.stack([value, 2 * value]) for name, value in u.items()}
+    torch.testing.assert_close(jvp(f, X, stacked), torch.stack([rows, 2 * rows]), **tolerance())
 
 
 def test_rounding_inside_a_network_in_double_precision_is_no_false_gradient() -> None:
