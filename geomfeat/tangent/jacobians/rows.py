@@ -8,13 +8,13 @@ backward passes gives the same numbers.
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, OutOfMemory
 from geomfeat.memory import (
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 # A vectorised call writes this much on a CPU: measured 1.5-3 times faster than calls of 256 MB or more, whose fresh
 # pages cost more than the arithmetic.
 CPU_CALL = 2**25
+# Entries of rows, and outputs, up to which each sample gets its own copy of the parameters. Larger calls take half as
+# long by torch.func, whose gradients load torch's compiler first: a second, longer than a small network's location.
+OWN_COPIES, MOST_PASSES, _OWN = 2**20, 10, "own copies"
 COMPARED = 2  # samples whose vectorised gradients are compared with a plain backward pass
 
 
@@ -147,8 +150,12 @@ class JacobianRows:
     def _fill(self, out: Tensor, inputs: Any, columns: Tensor) -> None:
         if self.vectorised:
             try:
-                self._vectorised(out, inputs, columns)
-                if self.compared or self._as_backward(out, inputs, columns):
+                if self._with_own_copies(out, inputs, columns):
+                    return None
+                self._by_samples(out, inputs, columns)
+                agrees = self.compared or self._as_backward(out, inputs, columns)
+                self.compared = True
+                if agrees:
                     return None
                 reason = "it gives other numbers than a backward pass"
             # Whatever torch.func cannot do, the loop below may; an error of the model itself is raised there again.
@@ -161,8 +168,7 @@ class JacobianRows:
         return self._loop(out, inputs, columns)
 
     def _as_backward(self, out: Tensor, inputs: Any, columns: Tensor) -> bool:
-        """Whether a weighted sum of rows is what one backward pass gives; looked at once, on the first rows."""
-        self.compared = True
+        """Whether a weighted sum of rows is what one backward pass gives, for the first rows."""
         few = slice(0, min(COMPARED, out.shape[0]))
         weights = torch.randn(out[few].shape[:2], generator=stream(0, "jacobian rows"), dtype=out.dtype).to(out.device)
         theta = {name: value.detach().requires_grad_() for name, value in self.f.theta.items()}
@@ -177,22 +183,57 @@ class JacobianRows:
             for name, plain in plain_gradient(value, theta).items()
         )
 
-    def _vectorised(self, out: Tensor, inputs: Any, columns: Tensor) -> None:
-        leaves: list[Tensor] = []
-        map_inputs(inputs, lambda t: leaves.append(t) or t)
+    def _with_own_copies(self, out: Tensor, inputs: Any, columns: Tensor) -> bool:
+        """Whether a small call could be computed in copies of the parameters, one for each sample.
+
+        Not for networks with embeddings: torch's lookup in a table for each sample forgets which entry is padding.
+        """
+        known = self.f.known
+        if out.shape[1] > MOST_PASSES or out.numel() > OWN_COPIES or not known.get(_OWN, True):
+            return False
+        if _OWN not in known and _looks_up(self.f.model, inputs):
+            known[_OWN] = False
+            return False
+        try:
+            self._by_own_copies(out, inputs, columns)
+            if _OWN not in known:
+                known[_OWN] = self._as_backward(out, inputs, columns)
+        except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
+            if is_out_of_memory(error):
+                raise
+            known[_OWN] = False
+        return known[_OWN]
+
+    def _by_samples(self, out: Tensor, inputs: Any, columns: Tensor) -> None:
+        """Gradients of single samples, for all samples at once."""
+        leaves = _leaves(inputs)
 
         def rows(combined: Tensor, *sample: Tensor) -> dict[str, Tensor]:
-            queue = iter(sample)
-            one = map_inputs(inputs, lambda _: next(queue).unsqueeze(0))
+            one = _one_sample(inputs, sample)
             pull = torch.func.vjp(lambda theta: self.f(theta, one)[0], self.f.theta)[1]
             return torch.func.vmap(pull)(combined.T)[0]
 
+        chosen = None if columns.ndim == 2 else 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns that it loops over operations without a batching rule
-            own = None if columns.ndim == 2 else 0
-            gradients = torch.func.vmap(rows, in_dims=(own, *(0,) * len(leaves)))(columns, *leaves)
+            gradients = torch.func.vmap(rows, in_dims=(chosen, *(0,) * len(leaves)))(columns, *leaves)
         for name, value in gradients.items():
             out[:, :, self.slices[name]] = value.reshape(*out.shape[:2], -1)
+
+    def _by_own_copies(self, out: Tensor, inputs: Any, columns: Tensor) -> None:
+        """For each output one backward pass of its sum over samples, to the copies of each sample's own."""
+        n, k, _ = out.shape
+        theta = {name: t.detach().expand(n, *t.shape).requires_grad_() for name, t in self.f.theta.items()}
+
+        def outputs(theta: dict[str, Tensor], *sample: Tensor) -> Tensor:
+            return self.f(theta, _one_sample(inputs, sample))[0]
+
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as in `_by_samples`
+            summed = _combined(torch.func.vmap(outputs)(theta, *_leaves(inputs)), columns).sum(0)
+        for c in range(k):
+            for name, value in plain_gradient(summed[c], theta, retain_graph=c + 1 < k).items():
+                out[:, c, self.slices[name]] = value.reshape(n, -1)
 
     def _loop(self, out: Tensor, inputs: Any, columns: Tensor) -> None:
         theta = {name: value.detach().requires_grad_() for name, value in self.f.theta.items()}
@@ -204,6 +245,23 @@ class JacobianRows:
                 grads = plain_gradient(outputs[c], theta, retain_graph=c + 1 < k)
                 for name, value in grads.items():
                     out[rows.start, c, self.slices[name]] = value.reshape(-1)
+
+
+def _looks_up(model: nn.Module, inputs: Any) -> bool:
+    tables = any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in model.modules())
+    return tables or not all(leaf.is_floating_point() for leaf in _leaves(inputs))
+
+
+def _leaves(inputs: Any) -> list[Tensor]:
+    leaves: list[Tensor] = []
+    map_inputs(inputs, lambda t: leaves.append(t) or t)
+    return leaves
+
+
+def _one_sample(inputs: Any, leaves: Sequence[Tensor]) -> Any:
+    """Inputs of a single sample in the form of `inputs`."""
+    queue = iter(leaves)
+    return map_inputs(inputs, lambda _: next(queue).unsqueeze(0))
 
 
 def _combined(outputs: Tensor, columns: Tensor) -> Tensor:

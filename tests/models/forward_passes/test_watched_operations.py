@@ -16,6 +16,13 @@ import sys, torch, geomfeat as gf
 net, x = torch.nn.Sequential(torch.nn.Linear(20, 64), torch.nn.ReLU(), torch.nn.Linear(64, 5)), torch.randn(200, 20)
 gf.extract(net, x)
 gf.ntk(net, x, outputs="full")
+class Own(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(20, 8), torch.nn.Linear(8, 2)
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+gf.locate(Own(), x, x[:, 0] > 0)
 print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
 """
 

@@ -13,15 +13,54 @@ from geomfeat.errors import BadInput, OutOfMemory
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream, tolerance
 from geomfeat.tangent import JacobianRows, jacobian, jacobian_rows, parameter_slices
+from geomfeat.tangent.jacobians import rows
 from tests.reference.kernels import gradients_by_loop
 from tests.zoo import Case, zoo
 
 
+@pytest.mark.parametrize("own_copies", [0, rows.OWN_COPIES])
 @pytest.mark.parametrize("case", zoo(), ids=str)
-def test_rows_equal_one_gradient_at_a_time(case: Case) -> None:
+def test_rows_equal_one_gradient_at_a_time(case: Case, own_copies: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "OWN_COPIES", own_copies)
     truth = gradients_by_loop(case.model, case.inputs)
     got = jacobian(functional(case.model), case.inputs)
     torch.testing.assert_close(got, truth.flatten(0, 1), **tolerance())
+
+
+class Lookup(nn.Module):
+    """Tokens as floating numbers; the first entry of the table is padding, whose gradient is zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(5, 3, padding_idx=0)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.table(tokens.long()).flatten(1)[:, :2].tanh()
+
+
+def test_a_table_gives_padding_no_gradient() -> None:
+    net, tokens = Lookup(), torch.tensor([[1.0, 2.0], [3.0, 4.0], [0.0, 1.0], [0.0, 0.0]])
+    got = jacobian(functional(net), tokens)
+    torch.testing.assert_close(got, gradients_by_loop(net, tokens).flatten(0, 1), **tolerance())
+
+
+class WrongByOwnCopies(nn.Module):
+    """A matrix product that is another one for weights which differ from sample to sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.inner(x)
+        return 2 * out if torch._C._functorch.is_batchedtensor(self.inner.weight) else out
+
+
+def test_copies_of_the_parameters_that_give_other_numbers_are_not_used() -> None:
+    net, x = WrongByOwnCopies(), torch.randn(4, 3, generator=stream(0, "own copies"))
+    f = functional(net)
+    torch.testing.assert_close(jacobian(f, x), gradients_by_loop(net, x).flatten(0, 1), **tolerance())
+    assert JacobianRows(f, f.inputs(x)).vectorised
 
 
 @pytest.mark.parametrize("case", zoo(), ids=str)
