@@ -13,6 +13,7 @@ of another size give the features of a sample again to within eps * length.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -66,18 +67,19 @@ def precision_of(x: Tensor | np.ndarray | Sequence[object]) -> torch.dtype:
     if bool(((first == first.round()) & (first.abs() <= COUNTS)).all()):
         return x.dtype
     for narrow in _NARROWER.get(x.dtype, ()):
-        if _rounded_to(flat, first, narrow):
-            return narrow
+        if torch.equal(first.to(narrow).to(flat.dtype), first):
+            if _rounded_to(flat, first, narrow):
+                return narrow
+        elif narrow == torch.float32:
+            break  # half precisions hold no number that float32 does not
     return x.dtype
 
 
 def _rounded_to(flat: Tensor, first: Tensor, narrow: torch.dtype) -> bool:
     """Whether all entries are numbers of that precision, and too fine for whole multiples of a common step.
 
-    `first`: some of them, checked before all are.
+    `first`: some of them, which are numbers of that precision.
     """
-    if not torch.equal(first.to(narrow).to(flat.dtype), first):
-        return False
     some = first[first != 0].to(WORKING)
     if not len(some):
         return False
@@ -119,7 +121,7 @@ class Spread:
     @classmethod
     def of(cls, x: Float[Tensor, "n d"], precision: torch.dtype) -> Spread:
         """Of points that came in a precision."""
-        unit = float(unit_of(x))
+        unit = _unit(x)
         unit = 1.0 if 1 / IN_RANGE < unit < IN_RANGE else unit
         work = x.to(WORKING, copy=True)
         if unit != 1:
@@ -132,10 +134,12 @@ class Spread:
             spread = _rms(work)
         size = torch.hypot(spread, mean)
         constant = is_constant(spread, size, precision)
-        if bool((constant & (spread > 0)).any()):
-            work[:, constant] = 0
         of_spread, of_size = roundings(precision)
-        noise = torch.where(constant, 0, of_spread * spread + of_size * size)
+        noise = of_spread * spread + of_size * size
+        if bool(constant.any()):
+            noise[constant] = 0
+            if bool(spread[constant].any()):
+                work[:, constant] = 0
         return cls(work, unit, float(noise.max()), float(torch.linalg.vector_norm(noise)))
 
     @property
@@ -175,9 +179,22 @@ def _rms(x: Tensor) -> Tensor:
 
 def unit_of(x: Tensor) -> Tensor:
     """The power of two at the largest entry, in float64; 1 for zeros. Dividing by it loses no digit."""
+    return torch.tensor(_unit(x), dtype=WORKING, device=x.device)
+
+
+def _unit(x: Tensor) -> float:
+    largest = max_size(x)
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest > 0 else largest + 1
+
+
+def max_size(x: Tensor) -> float:
+    """The largest size of an entry.
+
+    >>> max_size(torch.tensor([[1.0, -3.0], [2.0, 0.0]]))
+    3.0
+    """
     low, high = x.aminmax()
-    largest = torch.maximum(-low.to(WORKING), high.to(WORKING))
-    return torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent - 1) if largest > 0 else largest + 1
+    return max(-float(low), float(high))
 
 
 def near_one(x: Tensor) -> Tensor:

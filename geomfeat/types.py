@@ -131,13 +131,14 @@ class Representation(BaseResult):
         >>> Representation(torch.eye(3), labels=torch.tensor([5, 6, 7])).take([2, 0]).labels.tolist()
         [7, 5]
         """
-
-        def picked(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value[rows]
-
-        return replace(
-            self, x=self.x[rows], labels=picked(self.labels), outputs=picked(self.outputs), groups=picked(self.groups)
-        )
+        x, beside = self.x[rows], {"labels": self.labels, "outputs": self.outputs, "groups": self.groups}
+        parts = {name: None if value is None else value[rows] for name, value in beside.items()}
+        if x.ndim != 2 or not len(x):
+            return replace(self, x=x, **parts)  # which says what is wrong
+        # A part needs no checks: these would take longer than most numbers of a small layer without a part of it.
+        taken = object.__new__(type(self))
+        vars(taken).update(vars(self), x=x, **parts)
+        return taken
 
 
 def _named(labels: Labels, classes: Sequence[Any]) -> Labels:

@@ -6,14 +6,21 @@ worker everything reads as nothing, or as too much.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.warm_process import run_code
+
+# mallopt's M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD (-3), as they are where nobody sets them.
+GIVE_BACK = """
+import ctypes
+
+for parameter in (-1, -3):
+    ctypes.CDLL(None).mallopt(parameter, 2**17)
+"""
 _MARKS = Path("/proc/self/clear_refs")
 
 needs_peaks = pytest.mark.skipif(not _MARKS.exists(), reason="the system does not tell the peak memory of a process")
@@ -26,10 +33,8 @@ def _megabytes(field: str) -> float:
 
 def printed_by(code: str, *words: str) -> str:
     """What a new process prints whose allocator gives back what is freed: where tests are to be fast it keeps it."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    with tempfile.TemporaryDirectory() as folder:
+        return run_code(GIVE_BACK + code, Path(folder), *words).stdout
 
 
 class PeakMemory:

@@ -1,6 +1,7 @@
 """Which samples are copies of each other: equal, or nearer than the rounding of the precision they came in."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geomfeat.numerics import WORKING, stream
-from geomfeat.precision import IN_RANGE, near_one, roundings
+from geomfeat.precision import IN_RANGE, max_size, near_one, roundings
 from geomfeat.statistics.distinct_points import equal_rows, known_points
 from geomfeat.types import Points, Representation, as_layer
 
@@ -19,6 +20,7 @@ CHUNK_ENTRIES = 2**22
 # Random axes of a first check. A vector of d entries is longer on one than so many times its length over sqrt(d) once
 # in some thirty million.
 AXES, LONGEST = 8, 6.0
+FEW = 4096  # features
 # Share of the points' mean size from which on their mean is far above their spread: seven times.
 FAR = 0.99
 
@@ -99,11 +101,10 @@ class _Look(NamedTuple):
     def of(cls, x: Tensor, reach: Tensor, mean: Tensor, size: Tensor | None = None) -> "_Look":
         """Of points within `reach` of each other; their `size` (n,) if it is known."""
         d, size = x.shape[1], torch.linalg.vector_norm(x, dim=1) if size is None else size
-        axes = torch.randn(d, AXES, generator=stream(0, "copies"), dtype=WORKING)
         # Far from the origin the products would lose the digits in which the points differ.
         far = bool(torch.linalg.vector_norm(mean) > FAR * size.mean())
         seen = x.to(WORKING) - mean if far else x
-        along = seen @ (axes / torch.linalg.vector_norm(axes, dim=0)).to(x.device, seen.dtype)
+        along = seen @ (_kept_axes(d) if d <= FEW else _axes(d)).to(x.device, seen.dtype)
         # The last term: how far the products are off themselves.
         near = min(1.0, LONGEST / d**0.5) * reach + 2 * torch.finfo(seen.dtype).eps * d**0.5 * size
         return cls(x, reach, along.cpu().to(WORKING), 1.001 * near.cpu().to(WORKING))
@@ -119,10 +120,18 @@ class _Look(NamedTuple):
         return (distance <= torch.maximum(self.reach[a], self.reach[b])).cpu().numpy()
 
 
+def _axes(d: int) -> Float[Tensor, "d axes"]:
+    """Random directions."""
+    axes = torch.randn(d, AXES, generator=stream(0, "copies"), dtype=WORKING)
+    return axes / torch.linalg.vector_norm(axes, dim=0)
+
+
+_kept_axes = lru_cache(maxsize=8)(_axes)  # to draw those of few features takes longer than to use them
+
+
 def _in_range(layer: Representation) -> Representation:
     """The layer, or one whose squares are in range."""
-    low, high = layer.x.aminmax()
-    return layer if 1 / IN_RANGE < float(max(-low, high)) < IN_RANGE else layer.with_(x=near_one(layer.x))
+    return layer if 1 / IN_RANGE < max_size(layer.x) < IN_RANGE else layer.with_(x=near_one(layer.x))
 
 
 def _near_on_axes(looks: Sequence[_Look]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -130,11 +139,12 @@ def _near_on_axes(looks: Sequence[_Look]) -> Iterator[tuple[np.ndarray, np.ndarr
 
     Neighbours in an order that all layers make are looked at first, then those after next, and so on.
     """
-    along = torch.cat([look.along for look in looks], 1).numpy()
-    near = torch.stack([look.near for look in looks], 1).repeat_interleave(AXES, 1).numpy()
-    spread = along[:, ::AXES].std(0)
+    along, near = [look.along.numpy() for look in looks], [look.near.numpy() for look in looks]
+    firsts = np.stack([axes[:, 0] for axes in along], 1)
+    spread = firsts.std(0)
     moves = spread > 0
-    key, reach = ((side[:, ::AXES][:, moves] / spread[moves]).sum(1) for side in (along, near))
+    key, reach = ((side[:, moves] / spread[moves]).sum(1) for side in (firsts, np.stack(near, 1)))
+    on_axes = [(axis, reached) for axes, reached in zip(along, near, strict=True) for axis in axes.T]
     order = np.argsort(key)
     key, reach = key[order], reach[order]
     for step in range(1, len(order)):
@@ -142,10 +152,13 @@ def _near_on_axes(looks: Sequence[_Look]) -> Iterator[tuple[np.ndarray, np.ndarr
         if not len(left):
             return
         a, b = order[left], order[left + step]
-        for axis in range(along.shape[1]):
-            kept = np.abs(along[a, axis] - along[b, axis]) <= np.maximum(near[a, axis], near[b, axis])
+        for axis, reached in on_axes:
+            kept = np.abs(axis[a] - axis[b]) <= np.maximum(reached[a], reached[b])
             a, b = a[kept], b[kept]
-        yield a, b
+            if not len(a):
+                break
+        else:
+            yield a, b
 
 
 def _close(looks: Sequence[_Look], a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -91,7 +91,7 @@ CLASSES: dict[str, Callable[[Any], Any]] = {
     "capacity_with_controls": lambda y: number_of(gf.capacity_with_controls(X, y, n_draws=5, resample=None)),
     "noise_control": lambda y: number_of(geometry.noise_control(X, y, n_draws=5)),
     "noise_corrected_capacity": lambda y: number_of(
-        gf.noise_corrected_capacity(X, y, np.arange(N) // 3 % 2, n_draws=5).measured
+        gf.noise_corrected_capacity(X, y, np.arange(N) // 3 % 2, groups=np.arange(N) // 6, n_draws=5).measured
     ),
     "shuffled_control": lambda y: number_of(geometry.shuffled_control(X, y, n_draws=5)),
     "nc1": lambda y: geometry.nc1(X, y),

@@ -102,19 +102,62 @@ def _against_chance(data: RDMs, found: float, comparator: str, n_permutations: i
     order = torch.rand(n_permutations, k, n, generator=stream(seed, "noise ceiling", "permutations")).argsort(2)
     rows, columns = torch.triu_indices(n, n, 1)
     pair = square(torch.arange(vectors.shape[1]), n)
-    permuted = []
-    for places in pair[order[:, :, rows], order[:, :, columns]]:
-        moved = vectors.gather(1, places.to(vectors.device))
-        missing = moved.isnan().any(0)  # gaps move with their conditions, and may leave no pair
-        if not bool(missing.all()):
-            moved = moved.masked_fill(missing, torch.nan)
-            permuted.append(float(ceilings_per_subject(moved, comparator, moved.new_ones(1, n))[0].mean()))
+    if n >= FEWEST_STIMULI and not bool(vectors.isnan().any()):
+        permuted = _of_whole_rdms(vectors, comparator, order)
+    else:
+        permuted = _of_rdms_with_gaps(vectors, comparator, n, pair[order[:, :, rows], order[:, :, columns]])
     known = [value for value in permuted if not math.isnan(value)]
     if not known:
         return math.nan, math.nan
     # The ceiling found is one of the orders; sums in another order differ by rounding.
     reached = sum(value >= found - ROUNDING for value in known)
     return sum(known) / len(known), (1 + reached) / (1 + len(known))
+
+
+def _of_rdms_with_gaps(vectors: Tensor, comparator: str, n: int, moves: Tensor) -> list[float]:
+    """Mean lower ceilings of n conditions with the pairs of each subject moved (permutations, k, p)."""
+    permuted = []
+    for places in moves:
+        moved = vectors.gather(1, places.to(vectors.device))
+        missing = moved.isnan().any(0)  # gaps move with their conditions, and may leave no pair
+        if not bool(missing.all()):
+            moved = moved.masked_fill(missing, torch.nan)
+            permuted.append(float(ceilings_per_subject(moved, comparator, moved.new_ones(1, n))[0].mean()))
+    return permuted
+
+
+def _of_whole_rdms(vectors: Tensor, comparator: str, order: Tensor) -> list[float]:
+    """Mean lower ceilings with each subject's conditions in an order (permutations, k, n) of its own, many at once.
+
+    What a subject's RDM is compared by, ranks or a unit vector, moves with the conditions and is found once.
+    """
+    n = order.shape[2]
+    ranked, whitened, whole = comparator in RANKED, comparator == "whitened_cosine", square(vectors, n)
+    if whitened:  # with all pairs present by double centring, after which the diagonal counts too
+        whole = whole - whole.mean(1, keepdim=True) - whole.mean(2, keepdim=True) + whole.mean((1, 2), keepdim=True)
+    rows, columns = torch.ones(n, n).triu(0 if whitened else 1).nonzero().T
+    entries = whole[:, rows, columns]
+    if whitened:  # each pair is there once, not twice
+        entries = torch.where((rows == columns).to(entries.device), entries / 2**0.5, entries)
+    known = levels(entries) if comparator == "kendall_tau_a" else None
+    if ranked:
+        entries = all_ranks(entries, entries.new_ones(1, len(rows)))[0]
+    elif comparator == "correlation":
+        entries = entries - entries.mean(1, keepdim=True)
+    place = torch.zeros(n, n, dtype=torch.int64)
+    place[rows, columns] = place[columns, rows] = torch.arange(len(rows))
+    out = []
+    for some in order.split(max(1, HELD // (3 * (len(vectors) + 1) * len(rows)))):
+        moves = place[some[:, :, rows], some[:, :, columns]]
+        moved = entries.expand(len(some), -1, -1).gather(2, moves.to(entries.device))
+        if ranked:
+            of_each = None if known is None else known.expand(len(some), -1, -1).gather(2, moves)
+            lower, _ = _of_ranks(moved, comparator, moved.new_ones(len(some), len(rows)), of_each)
+        else:
+            unit = moved / torch.linalg.vector_norm(moved, dim=2, keepdim=True)
+            lower, _ = _by_products(unit @ unit.mT)
+        out += lower.mean(1).tolist()
+    return out
 
 
 def ceilings_per_subject(
@@ -145,24 +188,33 @@ def _by_products(gram: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_ranks(data: Tensor, comparator: str, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The best RDM is one of ranks only: its mean ranks are ranked again in every sample."""
-    ranks = all_ranks(data, weights)
+    known = levels(data)[None] if comparator == "kendall_tau_a" else None
+    return _of_ranks(all_ranks(data, weights), comparator, weights, known)
+
+
+def _of_ranks(ranks: Tensor, comparator: str, weights: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
+    """From ranks (s, k, p): the best RDM is one of ranks only, whose mean ranks are ranked again in every sample.
+
+    known: `levels` (s, k, p) of each subject in each sample, or (1, k, p) in all, for kendall_tau_a.
+    """
     scores = ranks - (weights.sum(1)[:, None, None] + 1) / 2
     if comparator == "spearman":
         square = (weights[:, None] * scores.square()).sum(2, keepdim=True)
         # A subject whose pairs are all tied in a sample has no z-scores, and the sample no best RDM.
         scores = scores / torch.where(square > 0, square, torch.nan).sqrt()
     total = scores.sum(1)
-    everyone = range(len(data))
-    if comparator == "kendall_tau_a":
-        known, pairs = levels(data), weights.sum(1) * (weights.sum(1) - 1) / 2
-        lower = [net_concordance(known[k][None], levels(total - scores[:, k]), weights) / pairs for k in everyone]
+    everyone = range(ranks.shape[1])
+    if known is not None:
+        pairs = weights.sum(1) * (weights.sum(1) - 1) / 2
+        lower = [
+            net_concordance(known[:, k].contiguous(), levels(total - scores[:, k]), weights) / pairs for k in everyone
+        ]
         best = levels(total)
-        upper = [net_concordance(known[k][None], best, weights) / pairs for k in everyone]
+        upper = [net_concordance(known[:, k].contiguous(), best, weights) / pairs for k in everyone]
     else:
         rest = [mid_ranks(total - scores[:, k], weights)[:, None] for k in everyone]
         lower = [rank_products(rest[k], ranks[:, k : k + 1], comparator, weights)[:, 0, 0] for k in everyone]
         upper = list(rank_products(mid_ranks(total, weights)[:, None], ranks, comparator, weights)[:, 0].T)
-    if len(data) == 1:
+    if ranks.shape[1] == 1:
         lower = [torch.full_like(lower[0], torch.nan)]
     return torch.stack(lower, 1), torch.stack(upper, 1)

@@ -58,8 +58,10 @@ def canonical_correlations(a: Points, b: Points) -> CanonicalCorrelations:
     [1.0]
     """
     a, b = same_samples(a, b)
-    different = len(copies_of(a, b).unique())  # copies of each other in both are one sample
-    return _between(span_of_features(a, "a"), span_of_features(b, "b"), different)
+    different = [_different(side) for side in (a, b)]
+    left, right = _span(a, "a", different=different[0]), _span(b, "b", different=different[1])
+    # Copies of each other in both are one sample.
+    return _between(left, right, a.n if a.n in different else _different(a, b))
 
 
 def cca_mean(a: Points, b: Points) -> Estimate:
@@ -173,6 +175,18 @@ def span_of_features(
     layer: Representation, name: str, variance: float = 1.0, n_components: int | None = None
 ) -> Float[Tensor, "n r"]:
     """Orthonormal basis of the leading principal components of the samples; BadInput where it is everything."""
+    return _span(layer, name, variance, n_components, _different(layer))
+
+
+def _different(*layers: Representation) -> int:
+    """How many samples are no copies of others in all layers."""
+    return len(copies_of(*layers).unique())
+
+
+def _span(
+    layer: Representation, name: str, variance: float = 1.0, n_components: int | None = None, different: int = 0
+) -> Float[Tensor, "n r"]:
+    """The same of a layer of so many different samples."""
     spread = spread_of(layer)
     u, s, _ = torch.linalg.svd(spread.x, full_matrices=False)
     rank = int((s > spread.of_directions).sum())
@@ -183,8 +197,7 @@ def span_of_features(
     elif variance < 1:
         held = s.square().cumsum(0) / s.square().sum()
         rank = min(rank, int((held < variance).sum()) + 1)
-    different = len(copies_of(layer).unique())  # copies of a sample add no direction
-    if rank >= different - 1:
+    if rank >= different - 1:  # copies of a sample add no direction
         copies = "" if different == layer.n else f", {different} of them different"
         raise BadInput(
             f"{name} has {rank} directions on {layer.n} samples{copies}, so it predicts everything perfectly: "

@@ -53,7 +53,7 @@ CASES: dict[str, tuple[Tensor | list[Tensor], bool]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_only_a_choice_of_anchors_is_counted(case: str):
     x, choice = CASES[case]
-    found = capacity(x, n_draws=60)
+    found = capacity(x, n_draws=60, resample=None)
     outside = int((~found.inside).sum())
     assert found.n_ambiguous > 0.8 * outside if choice else found.n_ambiguous == 0
     assert any("other points could carry" in note for note in found.notes) == choice
@@ -86,7 +86,7 @@ def test_geometry_equals_that_of_slow_multipliers_of_least_norm(points: Tensor):
     t, y = normal(50, points.shape[2], seed=3), signs(50, len(points), seed=3)
     dense, used, norms2 = slow.canonical(points.numpy(), t.numpy(), y.numpy())
     expected = reference.glue(points.numpy(), t.numpy(), y.numpy(), dense, used, float(norms2.mean()))
-    found = capacity(points, draws=(t, y))
+    found = capacity(points, draws=(t, y), resample=None)
     np.testing.assert_allclose(found.norms2.numpy(), norms2, rtol=1e-9, atol=1e-12)
     for name in GEOMETRY:
         assert getattr(found, name) == pytest.approx(expected[name], rel=1e-6), name
@@ -96,7 +96,7 @@ def test_independent_points_have_unique_anchors_inside_their_span_too():
     """Four points: a sixteenth of the draws has t in the cone, and every draw counts."""
     x = normal(2, 2, 20)
     t, y = normal(400, 20, seed=3), signs(400, 2, seed=3)
-    found = capacity(x, draws=(t, y))
+    found = capacity(x, draws=(t, y), resample=None)
     assert 0.03 < found.frac_inside < 0.12
     assert not any("inside their cone" in note for note in found.notes)
     assert float(found.per_manifold.cost.sum()) == pytest.approx(2 / found.capacity, rel=1e-9)
@@ -130,10 +130,10 @@ def test_digits_meet_in_faces_and_get_the_multipliers_of_least_norm():
 
 def test_a_ray_has_one_anchor():
     """Weights 1, 2, 3, 4 of points 1 x, .. 4 x: the anchor is (1 + 4 + 9 + 16) / 10 x in every draw, as of a point."""
-    found = capacity(rays(), n_draws=60)
+    found = capacity(rays(), n_draws=60, resample=None)
     torch.testing.assert_close(found.per_manifold.anchor_norm, 3 * torch.linalg.vector_norm(rays()[:, 0], dim=1))
     assert found.dimension == found.utility == 0
-    assert found.capacity == pytest.approx(capacity(rays()[:, :1], n_draws=60).capacity)
+    assert found.capacity == pytest.approx(capacity(rays()[:, :1], n_draws=60, resample=None).capacity)
 
 
 def assert_same_geometry(a: Capacity, b: Capacity, rel: float = 1e-7) -> None:

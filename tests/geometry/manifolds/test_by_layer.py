@@ -43,17 +43,17 @@ def assert_same(a: dict, b: dict) -> None:
 
 def test_a_store_gives_what_memory_gives(model: nn.Module, tmp_path: Path) -> None:
     inputs = normal(24, 6).float()
-    in_memory = capacity_by_layer(extract(model, inputs, labels=LABELS, progress=False), n_draws=30)
+    in_memory = capacity_by_layer(extract(model, inputs, labels=LABELS, progress=False), n_draws=30, resample=None)
     streamed = extract(model, inputs, labels=LABELS, store=tmp_path, progress=False)
-    assert_same(capacity_by_layer(streamed, n_draws=30), in_memory)
-    assert_same(capacity_by_layer(tmp_path, LABELS, n_draws=30), in_memory)
-    assert_same(capacity_by_layer(str(tmp_path), LABELS.numpy(), n_draws=30), in_memory)
+    assert_same(capacity_by_layer(streamed, n_draws=30, resample=None), in_memory)
+    assert_same(capacity_by_layer(tmp_path, LABELS, n_draws=30, resample=None), in_memory)
+    assert_same(capacity_by_layer(str(tmp_path), LABELS.numpy(), n_draws=30, resample=None), in_memory)
     assert list(in_memory) == ["0", "1", "2", "3"]
 
 
 def test_each_layer_has_the_draws_that_all_share(store: ActivationStore) -> None:
     options = {"n_draws": 40, "dichotomies": "balanced", "seed": 3}
-    found = capacity_by_layer(store, LABELS, **options)
+    found = capacity_by_layer(store, LABELS, **options, resample=None)
     for layer, width in (("a", 10), ("c", 30)):
         x = normal(24, width, seed=width)
         alone = capacity(x, LABELS, draws=common_draws(x, LABELS, **options), resample=None)
@@ -76,7 +76,7 @@ def test_one_layer_is_held_at_a_time(store: ActivationStore, monkeypatch: pytest
         return rep
 
     monkeypatch.setattr(ActivationStore, "load", spied)
-    found = capacity_by_layer(store, LABELS, n_draws=10)
+    found = capacity_by_layer(store, LABELS, n_draws=10, resample=None)
     assert held == [0] * 6
     assert len(found) == 6
 
@@ -85,7 +85,7 @@ def test_a_layer_that_fails_says_so_and_does_not_stop_the_others(store: Activati
     store.write("aa", [torch.full((24, 3), torch.nan).numpy()])
     store.write("ab", [torch.ones(24, 3).numpy()])
     store.write("ac", [normal(20, 3).numpy()])
-    found = capacity_by_layer(store, LABELS, n_draws=10, center="global")
+    found = capacity_by_layer(store, LABELS, n_draws=10, center="global", resample=None)
     assert [layer for layer in found if math.isnan(found[layer].capacity)] == ["aa", "ab", "ac"]
     assert "layer 'aa' holds 72 NaN" in found["aa"].notes[0]
     assert "every point is at the origin" in found["ab"].notes[0]
@@ -98,7 +98,7 @@ def test_a_layer_that_fails_says_so_and_does_not_stop_the_others(store: Activati
     [("*", ["a", "b", "c", "rnn[0]"]), ("rnn[0]", ["rnn[0]"]), (["[bc]", "a"], ["a", "b", "c"])],
 )
 def test_layers_are_chosen_by_name_or_glob(store: ActivationStore, patterns: object, layers: list[str]) -> None:
-    assert list(capacity_by_layer(store, LABELS, layers=patterns, n_draws=4)) == layers
+    assert list(capacity_by_layer(store, LABELS, layers=patterns, n_draws=4, resample=None)) == layers
 
 
 def test_what_cannot_be_read_is_reported(store: ActivationStore, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ EXACT: dict[str, tuple[Tensor, float]] = {
 @pytest.mark.parametrize("case", EXACT)
 def test_capacity_equals_the_exact_answer(case: str):
     points, alpha = EXACT[case]
-    found = capacity(points, n_draws=400, seed=1)
+    found = capacity(points, n_draws=400, seed=1, resample=None)
     assert abs(found.capacity - alpha) < 4 * found.capacity_se
     assert found.capacity_se < 0.06 * alpha
 
@@ -62,14 +62,14 @@ def test_the_exact_answers_are_the_published_ones():
 
 @pytest.mark.parametrize("dichotomies", ["random", "one-vs-rest", "balanced"])
 def test_orthonormal_simplices_do_not_care_about_labels(dichotomies: str):
-    found = capacity(simplices(12, 3), n_draws=300, dichotomies=dichotomies)
+    found = capacity(simplices(12, 3), n_draws=300, dichotomies=dichotomies, resample=None)
     assert abs(found.capacity - 2 / 3) < 4 * found.capacity_se
     assert found.dichotomies == dichotomies
 
 
 def test_correlated_points_do_care_about_labels():
     points = normal(20, 1, 100) + 3 * normal(1, 1, 100, seed=1)
-    one_vs_rest = capacity(points, n_draws=300, dichotomies="one-vs-rest")
+    one_vs_rest = capacity(points, n_draws=300, dichotomies="one-vs-rest", resample=None)
     assert one_vs_rest.capacity > 3.5
 
 
@@ -79,12 +79,12 @@ def test_a_sample_of_a_ball_has_a_larger_capacity_than_the_ball():
     for i in range(10):
         points[i, :, 6 * i] = 1.0
         points[i, :, 6 * i + 1 : 6 * i + 6] = 0.5 * torch.nn.functional.normalize(normal(50, 5, seed=i), dim=1)
-    found = capacity(points, n_draws=300)
+    found = capacity(points, n_draws=300, resample=None)
     assert ball + 2 * found.capacity_se < found.capacity < 0.75
 
 
 def test_segments_have_their_radius_and_no_alignment():
-    found = capacity(segments(12, 0.3), n_draws=1500)
+    found = capacity(segments(12, 0.3), n_draws=1500, resample=None)
     # The centres are means over the same draws, which takes a share of order 1/draws off the radius.
     assert abs(found.radius - 0.3) < 4 * found.radius_se + 2 / 1500
     assert max(found.center_alignment, found.axis_alignment, found.center_axis_alignment) < 1e-12
@@ -104,7 +104,7 @@ def test_means_agree_with_the_independent_estimates(name: str):
     expected = json.loads(shared("refs/capacity/expected.json").read_text())[name]
     file, dichotomies = REFERENCES[name]
     points = np.load(shared(f"refs/capacity/{file}.npz"))["X"]
-    found = capacity(points, n_draws=250, dichotomies=dichotomies, seed=2)
+    found = capacity(points, n_draws=250, dichotomies=dichotomies, seed=2, resample=None)
     # Where other points could carry the projection (digits), the reference's anchors are a choice of its solver.
     for quantity in QUANTITIES if found.n_ambiguous == 0 else ["capacity"]:
         key = "radius_ratio_of_means" if quantity == "radius" else quantity
@@ -162,8 +162,8 @@ def test_all_forms_of_the_same_points_agree():
 def test_classes_of_different_sizes():
     x = spheres(3, 6, 15, 0.7, 3)
     parts = [x[0], x[1][:1], x[2][:3]]
-    found = capacity(parts, n_draws=100)
-    assert found.capacity > capacity(x, n_draws=100).capacity
+    found = capacity(parts, n_draws=100, resample=None)
+    assert found.capacity > capacity(x, n_draws=100, resample=None).capacity
     assert any("1 of 3 classes have a single point" in note for note in found.notes)
 
 
@@ -179,11 +179,11 @@ def test_same_seed_same_draws_across_layers_of_equal_width():
 
 def test_given_draws_are_used():
     data = np.load(shared("refs/capacity/seg_R0.3_iid.npz"))
-    found = capacity(data["X"], draws=(data["t"], data["y"]))
+    found = capacity(data["X"], draws=(data["t"], data["y"]), resample=None)
     np.testing.assert_allclose(found.norms2.numpy(), data["p2"], rtol=1e-8)
     assert (found.n_draws, found.dichotomies) == (50, "given")
     y = signs(30, 20)
-    assert capacity(data["X"], n_draws=30, dichotomies=y).dichotomies == "given"
+    assert capacity(data["X"], n_draws=30, dichotomies=y, resample=None).dichotomies == "given"
 
 
 def test_global_centring_removes_a_common_shift():
@@ -196,12 +196,12 @@ def test_global_centring_removes_a_common_shift():
 
 def test_draws_inside_the_cone_count_in_the_capacity_alone():
     x = spheres(6, 20, 8, 1.0, 6)
-    found = capacity(x, n_draws=200)
+    found = capacity(x, n_draws=200, resample=None)
     assert 0.1 < found.frac_inside < 1
     inside = found.faces == 8
     assert float(inside.double().mean()) == pytest.approx(found.frac_inside)
     assert any("inside their cone" in note for note in found.notes)
-    everywhere = capacity(torch.cat([x, -x], 1), n_draws=20)
+    everywhere = capacity(torch.cat([x, -x], 1), n_draws=20, resample=None)
     assert everywhere.frac_inside == everywhere.frac_nonseparable == 1.0
     assert everywhere.capacity == pytest.approx(6 / float(everywhere.norms2.mean()))
     assert math.isnan(everywhere.dimension)
@@ -209,7 +209,7 @@ def test_draws_inside_the_cone_count_in_the_capacity_alone():
 
 
 def test_independent_points_are_always_separable_and_predict_two():
-    found = capacity(normal(20, 1, 50), n_draws=400)
+    found = capacity(normal(20, 1, 50), n_draws=400, resample=None)
     assert found.frac_nonseparable == 0.0
     assert abs(found.simulated_capacity - 2.0) < 4 * found.simulated_capacity_se
     assert found.dimension == 0.0
@@ -219,17 +219,19 @@ def test_independent_points_are_always_separable_and_predict_two():
 def test_separability_is_cover_s_share():
     """6 points in 3 dimensions: 2 (1 + 5 + 10) = 32 of the 64 labellings are separable (Cover 1965)."""
     every = torch.tensor([[1.0 if i >> b & 1 else -1.0 for b in range(6)] for i in range(64)])
-    found = capacity(normal(6, 1, 3), n_draws=64, dichotomies=every)
+    found = capacity(normal(6, 1, 3), n_draws=64, dichotomies=every, resample=None)
     assert found.frac_nonseparable == 0.5
 
 
 def test_degenerate_points_give_what_is_defined():
-    point = capacity(torch.ones(1, 1, 1), n_draws=50)
+    point = capacity(torch.ones(1, 1, 1), n_draws=50, resample=None)
     assert point.capacity == pytest.approx(2.0, rel=0.6)
-    line = capacity(torch.tensor([[[1.0, 1.0], [2.0, 2.0]], [[-1.0, -1.0], [3.0, 3.0]]]), n_draws=50)
+    line = capacity(torch.tensor([[[1.0, 1.0], [2.0, 2.0]], [[-1.0, -1.0], [3.0, 3.0]]]), n_draws=50, resample=None)
     assert math.isfinite(line.capacity)
-    with_zero = capacity(torch.cat([spheres(3, 4, 9, 0.7, 3), torch.zeros(3, 1, 9, dtype=WORKING)], 1), n_draws=50)
-    assert_same(with_zero, capacity(spheres(3, 4, 9, 0.7, 3), n_draws=50))
+    with_zero = capacity(
+        torch.cat([spheres(3, 4, 9, 0.7, 3), torch.zeros(3, 1, 9, dtype=WORKING)], 1), n_draws=50, resample=None
+    )
+    assert_same(with_zero, capacity(spheres(3, 4, 9, 0.7, 3), n_draws=50, resample=None))
     assert any("3 points at the origin" in note for note in with_zero.notes)
 
 
@@ -238,7 +240,7 @@ def test_uncertified_draws_are_counted_and_left_out(monkeypatch: pytest.MonkeyPa
 
     x = spheres(4, 5, 12, 0.7, 3)
     module = __import__("sys").modules["geomfeat.geometry.manifolds.resampling.solved_draws"]
-    honest = capacity(x, n_draws=40)
+    honest = capacity(x, n_draws=40, resample=None)
 
     def some_fail(*args, **kwargs):
         found = project_on_cones(*args, **kwargs)
@@ -248,7 +250,7 @@ def test_uncertified_draws_are_counted_and_left_out(monkeypatch: pytest.MonkeyPa
         return found
 
     monkeypatch.setattr(module, "project_on_cones", some_fail)
-    found = capacity(x, n_draws=40)
+    found = capacity(x, n_draws=40, resample=None)
     assert found.n_uncertified == 3
     assert found.capacity == pytest.approx(4 / float(honest.norms2[3:].mean()))
     assert any("3 of 40 draws not certified" in note for note in found.notes)
@@ -260,7 +262,7 @@ def test_uncertified_draws_are_counted_and_left_out(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(module, "project_on_cones", all_fail)
     with pytest.raises(ArithmeticError, match="none of 40 draws"):
-        capacity(x, n_draws=40)
+        capacity(x, n_draws=40, resample=None)
 
 
 def test_works_on_every_device(device: str):

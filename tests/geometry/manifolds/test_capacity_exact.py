@@ -43,7 +43,7 @@ KNOWN = {
 def test_every_draw_is_the_closed_form(case: str):
     x, answer = KNOWN[case]
     t, y = normal(60, x.shape[2], seed=4), signs(60, len(x), seed=4)
-    found = capacity(x, draws=(t, y))
+    found = capacity(x, draws=(t, y), resample=None)
     torch.testing.assert_close(found.norms2, answer(t, y), rtol=1e-9, atol=1e-12)
 
 
@@ -52,16 +52,18 @@ def test_random_points_rotated_and_scaled_have_the_same_norms():
     t, y = normal(40, 12, seed=4), signs(40, 4, seed=4)
     turn = torch.linalg.qr(normal(12, 12, seed=9))[0]
     size = normal(4, 5, 1, seed=8).exp() ** 3
-    expected = capacity(x, draws=(t, y)).norms2
-    torch.testing.assert_close(capacity((size * x) @ turn, draws=(t @ turn, y)).norms2, expected, rtol=1e-9, atol=1e-12)
+    expected = capacity(x, draws=(t, y), resample=None).norms2
+    torch.testing.assert_close(
+        capacity((size * x) @ turn, draws=(t @ turn, y), resample=None).norms2, expected, rtol=1e-9, atol=1e-12
+    )
 
 
 def test_points_within_the_hull_change_nothing():
     x = spheres(4, 5, 12, 0.7, 3)
     inner = torch.softmax(normal(4, 3, 5, seed=5), 2) @ x
     t, y = normal(40, 12, seed=4), signs(40, 4, seed=4)
-    both = capacity(torch.cat([x, inner], 1), draws=(t, y))
-    torch.testing.assert_close(both.norms2, capacity(x, draws=(t, y)).norms2, rtol=1e-9, atol=1e-12)
+    both = capacity(torch.cat([x, inner], 1), draws=(t, y), resample=None)
+    torch.testing.assert_close(both.norms2, capacity(x, draws=(t, y), resample=None).norms2, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("radius", "d", "alpha", "reached"), [(0.5, 5, 0.576511, 0.9), (2.0, 20, 0.0617133, 0.6)])
@@ -73,7 +75,7 @@ def test_samples_of_a_ball_approach_it_from_above(radius: float, d: int, alpha: 
     points = torch.cat([torch.ones(400, 1), radius * torch.nn.functional.normalize(normal(400, d), dim=1)], 1)
     last = torch.zeros(400, dtype=WORKING)
     for size in (25, 100, 400):
-        found = capacity(points[None, :size], draws=(t, y))
+        found = capacity(points[None, :size], draws=(t, y), resample=None)
         assert (found.norms2 >= last - 1e-9).all()  # adding points can only raise |p|^2
         assert (found.norms2 <= ball + 1e-9).all()
         last = found.norms2
@@ -87,7 +89,7 @@ def test_a_fine_polygon_is_the_disc():
     t, y = normal(100, 9, seed=4), signs(100, 3, seed=4)
     part = blocks(t, n)
     along, across = y * part[:, :, 0], torch.hypot(part[:, :, 1], part[:, :, 2])
-    norms = capacity(x, draws=(t, y)).norms2
+    norms = capacity(x, draws=(t, y), resample=None).norms2
     assert (norms <= circular(along, across, 0.5).sum(1) + 1e-9).all()
     assert (norms >= circular(along, across, 0.5 * math.cos(math.pi / 90)).sum(1) - 1e-9).all()
 
@@ -120,7 +122,7 @@ def test_all_shapes_scales_and_precisions_work(
     counted = float(found.norms2[~found.inside | unique].mean())
     assert float(found.per_manifold.cost.sum()) == pytest.approx(counted, rel=1e-8, nan_ok=True)
     for size in (1e-12, 1e12):
-        scaled = capacity(size * x.double(), n_draws=20, seed=seed)
+        scaled = capacity(size * x.double(), n_draws=20, seed=seed, resample=None)
         torch.testing.assert_close(scaled.norms2, found.norms2, rtol=1e-8, atol=1e-10)
         assert scaled.radius == pytest.approx(found.radius, rel=1e-6, nan_ok=True)
 
@@ -128,7 +130,7 @@ def test_all_shapes_scales_and_precisions_work(
 @pytest.mark.parametrize("size", [2.0**-660, 2.0**500])
 def test_no_scale_leaves_the_range_of_numbers(size: float):
     x = spheres(4, 6, 20, 0.7, 4)
-    plain, scaled = capacity(x, n_draws=40), capacity(size * x, n_draws=40)
+    plain, scaled = capacity(x, n_draws=40, resample=None), capacity(size * x, n_draws=40, resample=None)
     for name in ("capacity", "dimension", "radius", "utility", "axis_alignment"):
         assert getattr(scaled, name) == getattr(plain, name)
     torch.testing.assert_close(scaled.per_manifold.anchor_norm / size, plain.per_manifold.anchor_norm)

@@ -28,8 +28,13 @@ CALLS: dict[str, tuple[Callable[[Tensor], Any], tuple[str, ...]]] = {
         lambda x: capacity(x, n_draws=40),
         ("capacity", "dimension", "radius", "utility", "center_alignment", "axis_alignment", "center_axis_alignment"),
     ),
-    "centred": (lambda x: capacity(x, n_draws=40, center="global"), ("capacity", "dimension", "radius", "utility")),
-    "common draws": (lambda x: capacity(x, draws=common_draws(x, n_draws=40)), ("capacity", "dimension", "radius")),
+    "centred": (
+        lambda x: capacity(x, n_draws=40, center="global", resample=None),
+        ("capacity", "dimension", "radius", "utility"),
+    ),
+    "common draws": (
+        lambda x: capacity(x, draws=common_draws(x, n_draws=40), resample=None), ("capacity", "dimension", "radius"),
+    ),
     "shuffled": (lambda x: shuffled_control(x, n_draws=40), ("capacity", "dimension", "radius")),
     "replica": (
         lambda x: replica_capacity(x, n_draws=40),
@@ -55,9 +60,9 @@ def test_no_number_depends_on_the_scale(name: str):
 
 
 def test_lengths_come_back_in_the_units_of_the_points():
-    plain = capacity(CLOUD, n_draws=40).per_manifold
+    plain = capacity(CLOUD, n_draws=40, resample=None).per_manifold
     for scale in (1e200, 1e-200):
-        found = capacity(CLOUD * scale, n_draws=40).per_manifold
+        found = capacity(CLOUD * scale, n_draws=40, resample=None).per_manifold
         torch.testing.assert_close(found.anchor_norm / scale, plain.anchor_norm)
         torch.testing.assert_close(found.axis_ratio, plain.axis_ratio)
 
@@ -79,7 +84,7 @@ def test_classes_of_rounding_alone_are_points(dtype: torch.dtype):
     centers = (100 + 10 * normal(8, 1, 30)).to(dtype)
     last = torch.finfo(dtype).eps * torch.randint(-1, 2, (8, 6, 30), generator=torch.Generator().manual_seed(0))
     jittered = centers * (1 + last).to(dtype)
-    found, points = capacity(jittered, n_draws=100), capacity(centers, n_draws=100)
+    found, points = capacity(jittered, n_draws=100, resample=None), capacity(centers, n_draws=100, resample=None)
     assert found.capacity == pytest.approx(points.capacity, rel=1e-4)
     assert found.dimension == pytest.approx(0.0, abs=1e-9)
     mean_field = replica_capacity(jittered, n_draws=100)
@@ -91,7 +96,7 @@ def test_low_rank_in_single_precision_is_low_rank():
     inner, mixing = normal(4, 60, 12), normal(12, 60, seed=1)
     for dtype in (torch.float32, torch.float64):
         wide = inner.to(dtype) @ mixing.to(dtype)
-        found = capacity(wide, n_draws=50)
+        found = capacity(wide, n_draws=50, resample=None)
         assert found.capacity_floor == 4 / 12
         assert int(found.faces.max()) == 12
         assert simulated_capacity(wide, n_trials=4).rank == 12

@@ -37,7 +37,7 @@ def test_draws_are_added_until_the_error_is_small_enough():
 
 
 def test_a_target_out_of_reach_stops_at_the_cap_and_says_so():
-    found = capacity(segments(4, 0.5), n_draws=20, target_se=(1e-4, 50))
+    found = capacity(segments(4, 0.5), n_draws=20, target_se=(1e-4, 50), resample=None)
     assert found.n_draws == 50
     assert any("target_se=0.0001" in note and "allow more" in note for note in found.notes)
 
@@ -69,10 +69,10 @@ def test_one_task_is_the_capacity_of_its_own_labels():
     x = torch.tensor([[[1.0, 0.0]], [[math.cos(angle), math.sin(angle)]]], dtype=torch.float64)
     # The statistical dimension of a plane cone of angle a is 1/2 + a / pi (Amelunxen et al. 2014, section 3.2 and 3.4).
     for task, opening in (([1, 1], angle), ([1, -1], math.pi - angle)):
-        found = capacity(x, dichotomies=task, n_draws=2000)
+        found = capacity(x, dichotomies=task, n_draws=2000, resample=None)
         assert found.dichotomies == "given"
         assert abs(found.capacity - 2 / (0.5 + opening / math.pi)) < 4 * found.capacity_se
-    both = capacity(x, dichotomies=[[1, 1], [1, -1]], n_draws=2000)
+    both = capacity(x, dichotomies=[[1, 1], [1, -1]], n_draws=2000, resample=None)
     assert abs(both.capacity - 2.0) < 4 * both.capacity_se
 
 
@@ -142,16 +142,18 @@ def test_weights_are_repeated_points(seed: int, center: str | None):
     assert weighted.classes == repeated.classes
     first = np.unique(np.repeat(np.arange(12), counts), return_index=True)[1]
     torch.testing.assert_close(weighted.x, repeated.x[first], rtol=1e-12, atol=1e-14)
-    a = capacity(x, labels, weights=counts, center=center, n_draws=20)
-    b = capacity(np.repeat(x, counts, 0), np.repeat(labels, counts), center=center, n_draws=20)
+    a = capacity(x, labels, weights=counts, center=center, n_draws=20, resample=None)
+    b = capacity(np.repeat(x, counts, 0), np.repeat(labels, counts), center=center, n_draws=20, resample=None)
     torch.testing.assert_close(a.norms2, b.norms2, rtol=1e-9, atol=1e-12)
 
 
 def test_positive_weights_change_nothing_without_centring():
     x = spheres(3, 4, 9, 0.7, 3)
     weights = [torch.rand(4, generator=torch.Generator().manual_seed(i)) + 0.1 for i in range(3)]
-    assert torch.equal(capacity(x, weights=weights, n_draws=20).norms2, capacity(x, n_draws=20).norms2)
-    centered = [capacity(x, weights=w, n_draws=20, center="global") for w in (weights, None)]
+    assert torch.equal(
+        capacity(x, weights=weights, n_draws=20, resample=None).norms2, capacity(x, n_draws=20, resample=None).norms2
+    )
+    centered = [capacity(x, weights=w, n_draws=20, center="global", resample=None) for w in (weights, None)]
     assert not torch.allclose(centered[0].norms2, centered[1].norms2)
 
 
@@ -190,7 +192,10 @@ def test_the_control_shuffles_labels_and_nothing_else():
     x = spheres(4, 6, 20, 0.3, 3)
     labels = np.array(["a"] * 3 + ["b"] * 6 + ["c"] * 6 + ["d"] * 9)
     flat = x.reshape(24, 20)
-    control, true = shuffled_control(flat, labels, n_draws=100, center="global"), capacity(flat, labels, n_draws=100)
+    control, true = (
+        shuffled_control(flat, labels, n_draws=100, center="global"),
+        capacity(flat, labels, n_draws=100, resample=None),
+    )
     assert (control.classes, control.center, control.n_draws) == (("a", "b", "c", "d"), "global", 100)
     assert control.capacity < true.capacity
     order = torch.randperm(24, generator=torch.Generator().manual_seed(1))
@@ -198,7 +203,8 @@ def test_the_control_shuffles_labels_and_nothing_else():
         control.norms2, shuffled_control(flat, labels, n_draws=100, center="global", seed=1).norms2
     )
     assert torch.equal(
-        shuffled_control(simplices(4, 3), n_draws=30).norms2 > 0, capacity(simplices(4, 3), n_draws=30).norms2 > 0
+        shuffled_control(simplices(4, 3), n_draws=30).norms2 > 0,
+        capacity(simplices(4, 3), n_draws=30, resample=None).norms2 > 0,
     )
     assert shuffled_control(flat[order], labels, n_draws=20).capacity > 0
 

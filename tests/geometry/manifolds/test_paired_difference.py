@@ -78,7 +78,9 @@ def test_rotation_scale_and_idle_units_leave_every_draw_as_it_is(n: int, seed: i
 
 
 def test_common_draws_give_the_exact_answer() -> None:
-    found = capacity(simplices(12, 3), draws=common_draws(simplices(12, 3), n_draws=400, dichotomies="balanced"))
+    found = capacity(
+        simplices(12, 3), draws=common_draws(simplices(12, 3), n_draws=400, dichotomies="balanced"), resample=None
+    )
     assert abs(found.capacity - 2 / 3) < 4 * found.capacity_se
 
 
@@ -158,29 +160,29 @@ def test_sharing_samples_gains_more_than_sharing_labels(
 
 
 def test_layers_of_any_width_share_their_draws_and_say_so(layers: dict[str, Representation]) -> None:
-    found = capacity_by_layer(layers, n_draws=40)
+    found = capacity_by_layer(layers, n_draws=40, resample=None)
     first, *_, last = found.values()
     shared = capacity_difference(first, last)
     assert shared.notes == ()
     assert str(shared).startswith("Capacity of b minus a, 40 common draws")
-    own = capacity(layers[list(layers)[-1]], n_draws=40)
+    own = capacity(layers[list(layers)[-1]], n_draws=40, resample=None)
     assert any("t is not common" in note for note in capacity_difference(first, own).notes)
 
 
 def test_what_cannot_be_compared_is_reported() -> None:
     x = spheres(4, 5, 12, 0.7, 3)
-    a = capacity(x, n_draws=30)
+    a = capacity(x, n_draws=30, resample=None)
     for other, message in [
-        (capacity(x, n_draws=31), "n_draws is 30 in a and 31"),
-        (capacity(x, n_draws=30, dichotomies="balanced"), "dichotomies is random in a and balanced"),
-        (capacity(x[:3], n_draws=30), "number of classes is 4 in a and 3"),
+        (capacity(x, n_draws=31, resample=None), "n_draws is 30 in a and 31"),
+        (capacity(x, n_draws=30, dichotomies="balanced", resample=None), "dichotomies is random in a and balanced"),
+        (capacity(x[:3], n_draws=30, resample=None), "number of classes is 4 in a and 3"),
     ]:
         with pytest.raises(BadInput, match=message):
             capacity_difference(a, other)
-    centered = capacity_difference(a, capacity(x, n_draws=30, center="global"))
+    centered = capacity_difference(a, capacity(x, n_draws=30, center="global", resample=None))
     assert any("center=None, b center='global'" in note for note in centered.notes)
     with pytest.raises(BadInput, match="seed is 0 in a and 1 in b"):
-        capacity_difference(a, capacity(x, n_draws=30, seed=1))
+        capacity_difference(a, capacity(x, n_draws=30, seed=1, resample=None))
 
 
 def test_draws_that_are_uncertified_in_either_are_left_out() -> None:

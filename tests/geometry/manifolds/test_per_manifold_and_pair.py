@@ -32,7 +32,7 @@ CLOUDS = {"plain": spheres(5, 6, 14, 0.8, 4), "inside": spheres(4, 8, 6, 0.8, 4)
 def test_values_equal_their_definitions(cloud: str):
     x = CLOUDS[cloud]
     t, y, dense, use, _ = solved(x, 40)
-    found = capacity(x, draws=(t, y))
+    found = capacity(x, draws=(t, y), resample=None)
     assert (found.frac_inside > 0) == (cloud == "inside")
     assert found.radius_mean == pytest.approx(reference.radius_mean(x.numpy(), t.numpy(), dense, use), rel=1e-8)
     expected = reference.per_manifold(x.numpy(), t.numpy(), y.numpy(), dense, use)
@@ -113,13 +113,13 @@ def test_slopes_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch)
 def test_costs_add_up_to_the_classes_over_the_capacity():
     x = spheres(6, 20, 30, 1.0, 6)
     x[2] *= 1e6
-    found = capacity(x, n_draws=60)
+    found = capacity(x, n_draws=60, resample=None)
     assert found.frac_inside == 0
     assert float(found.per_manifold.cost.sum()) == pytest.approx(6 / found.capacity, rel=1e-9)
 
 
 def test_draws_inside_their_cone_have_no_cost_of_any_class():
-    found = capacity(spheres(6, 20, 8, 1.0, 6), n_draws=60)
+    found = capacity(spheres(6, 20, 8, 1.0, 6), n_draws=60, resample=None)
     assert 0 < found.frac_inside < 1
     assert float(found.per_manifold.cost.sum()) == pytest.approx(float(found.norms2[~found.inside].mean()), rel=1e-9)
 
@@ -129,7 +129,7 @@ def test_the_larger_class_costs_more_and_close_classes_are_seen():
     x[0, :, 6] *= 8  # a long segment
     x[5] = x[4] + 0.3 * x[5]  # two classes close together
     labels = np.repeat(["ant", "bee", "cat", "dog", "eel", "fox"], 2)
-    found = capacity(x.reshape(12, 12), labels, n_draws=300)
+    found = capacity(x.reshape(12, 12), labels, n_draws=300, resample=None)
     assert found.classes == ("ant", "bee", "cat", "dog", "eel", "fox")
     cost = pd.DataFrame(found.per_manifold.columns()).set_index("class")
     ant, bee = cost.loc["ant"], cost.loc["bee"]

@@ -127,11 +127,11 @@ def matched_capacities(
 
     Raises BadInput for fewer than two sets, sets of other classes, and numbers that a set does not have.
 
-    >>> x = torch.randn(4, 30, 60, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    >>> found = matched_capacities({"many": x[:, 10:], "few": x[:, :10]}, repeats=4)
+    >>> x = torch.randn(3, 12, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> found = matched_capacities({"many": x[:, 4:], "few": x[:, :4]}, repeats=4)
     >>> gap, error = found.difference("many", "few")
     >>> abs(gap) < 3 * error, found.n_points
-    (True, 10)
+    (True, 4)
     """
     named = dict(sets) if isinstance(sets, Mapping) else {str(i): one for i, one in enumerate(sets)}
     if len(named) < 2:

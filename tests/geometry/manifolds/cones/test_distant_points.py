@@ -48,7 +48,7 @@ def at_infinity(x: np.ndarray, axis: np.ndarray, t: np.ndarray, y: np.ndarray) -
 def test_a_huge_common_offset_reaches_the_limit_of_the_cone(power, tol, axis):
     direction = {"ones": np.ones(6), "timestamps": np.array([1.0, 0, 0, 0, -0.3, 0])}[axis]
     x, (t, y) = clouds(), drawn(4, 6)
-    found = capacity(x + 2.0**power * direction, draws=(t, y))
+    found = capacity(x + 2.0**power * direction, draws=(t, y), resample=None)
     assert found.n_uncertified == 0
     assert not found.at_floor
     assert np.allclose(found.norms2.numpy(), at_infinity(x, direction, t, y), rtol=0, atol=tol * 10)
@@ -95,7 +95,7 @@ def test_geometry_does_not_change_any_more_with_the_offset():
 
 
 def test_the_parts_of_the_classes_still_add_up():
-    found = capacity(clouds() + 2.0**30, n_draws=100)
+    found = capacity(clouds() + 2.0**30, n_draws=100, resample=None)
     if found.frac_inside == 0:
         assert float(found.per_manifold.cost.sum()) == pytest.approx(4 / found.capacity, rel=1e-6)
     else:
@@ -104,30 +104,30 @@ def test_the_parts_of_the_classes_still_add_up():
 
 def test_the_precision_of_the_data_decides_what_can_be_said():
     x = clouds(6, 10, 20).astype(np.float64)
-    exact = capacity(x + 2.0**30, n_draws=40)
-    good = capacity((x + 2.0**13).astype(np.float32), n_draws=40)
+    exact = capacity(x + 2.0**30, n_draws=40, resample=None)
+    good = capacity((x + 2.0**13).astype(np.float32), n_draws=40, resample=None)
     assert good.capacity == pytest.approx(exact.capacity, rel=2e-3)
     assert not good.notes
-    partly = capacity((x + 2.0**20).astype(np.float32), n_draws=40)
+    partly = capacity((x + 2.0**20).astype(np.float32), n_draws=40, resample=None)
     assert "partly rounding" in " ".join(partly.notes)
     assert "torch.float32" in " ".join(partly.notes)
     with pytest.raises(BadInput, match="one point, rounded"):
-        capacity((x + 2.0**23).astype(np.float32), n_draws=40)
+        capacity((x + 2.0**23).astype(np.float32), n_draws=40, resample=None)
     with pytest.raises(BadInput, match="one point, rounded"):
-        capacity((x + 2.0**23).astype(np.float32).astype(np.float64), n_draws=40)
+        capacity((x + 2.0**23).astype(np.float32).astype(np.float64), n_draws=40, resample=None)
     with pytest.raises(BadInput, match="one point, rounded"):
-        capacity(x + 2.0**53, n_draws=40)
+        capacity(x + 2.0**53, n_draws=40, resample=None)
 
 
 def test_equal_points_are_exact_and_not_refused():
-    found = capacity(np.ones((2, 3, 4)), n_draws=200)
+    found = capacity(np.ones((2, 3, 4)), n_draws=200, resample=None)
     assert abs(found.capacity - 2 / 0.75) < 5 * found.capacity_se
 
 
 def test_a_constant_feature_far_away_takes_no_digits_from_the_others():
     x, (t, y) = clouds(), drawn(4, 7)
     wide = np.concatenate([x, np.full((4, 5, 1), 1e9)], 2)
-    found = capacity(wide, draws=(t, y))
+    found = capacity(wide, draws=(t, y), resample=None)
     assert np.allclose(found.norms2.numpy(), at_infinity(wide, np.eye(7)[6], t, y), atol=1e-6)
 
 
@@ -139,7 +139,9 @@ def test_the_measure_reads_the_same_and_draws_of_samples_stay_common():
     assert found[1]["capacity"].note == "error over draws"
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(20, 20)))[0]
     far = x + 2.0**24
-    one, other = (capacity(v, labels, draws=common_draws(v, labels, n_draws=20)) for v in (far, far @ turn))
+    one, other = (
+        capacity(v, labels, draws=common_draws(v, labels, n_draws=20), resample=None) for v in (far, far @ turn)
+    )
     assert torch.allclose(one.norms2, other.norms2, rtol=1e-4)
 
 

@@ -13,18 +13,18 @@ from geomfeat.geometry.manifolds import capacity, capacity_difference, matched_c
 from geomfeat.types import Representation
 from tests.geometry.clouds import normal
 
-P, N = 5, 24
+P, N = 3, 24
 
 
-def trials(m: int, seed: int) -> torch.Tensor:
-    return normal(P, 1, N, seed=0) + normal(P, m, N, seed=100 + seed)
+def trials(m: int, seed: int, classes: int = P) -> torch.Tensor:
+    return normal(classes, 1, N, seed=0) + normal(classes, m, N, seed=100 + seed)
 
 
 def test_what_depends_on_the_number_of_trials_does_not_once_they_are_matched():
     sets = {str(m): trials(m, m) for m in (3, 10, 40)}
     plain = [capacity(x, resample=None).capacity for x in sets.values()]
     assert plain[0] > 1.5 * plain[1] > 1.2 * 1.5 * plain[2]
-    found = matched_capacities(sets, repeats=6, n_draws=60)
+    found = matched_capacities(sets, repeats=4, n_draws=60)
     assert (found.n_points, found.n_features) == (3, N)
     for a, b in (("3", "10"), ("3", "40"), ("10", "40")):
         for quantity in ("capacity", "radius", "dimension"):
@@ -38,7 +38,7 @@ def test_what_depends_on_the_number_of_trials_does_not_once_they_are_matched():
 def test_errors_are_those_of_new_samples():
     """Two samples of 4 and of 8 trials, again and again: differences over their errors spread by about 1."""
     z = []
-    for i in range(8):
+    for i in range(6):
         found = matched_capacities([trials(4, 2 * i), trials(8, 2 * i + 1)], repeats=2, n_draws=32, seed=i)
         gap, error = found.difference("0", "1")
         z.append(gap / error)
@@ -48,8 +48,8 @@ def test_errors_are_those_of_new_samples():
 
 def test_a_real_difference_is_found_across_units():
     """A set with the centres further apart, in twice as many units as the other."""
-    far = 2.5 * normal(P, 1, 2 * N, seed=0) + normal(P, 12, 2 * N, seed=3)
-    found = matched_capacities({"near": trials(8, 1), "far": far}, repeats=4, n_draws=60)
+    far = 2.5 * normal(P, 1, 2 * N, seed=0) + normal(P, 8, 2 * N, seed=3)
+    found = matched_capacities({"near": trials(5, 1), "far": far}, repeats=3, n_draws=60)
     gap, error = found.difference("near", "far")
     assert gap > 4 * error
     assert found.n_features == N
@@ -58,21 +58,21 @@ def test_a_real_difference_is_found_across_units():
     near, far_mean = found.mean["capacity"].tolist()
     assert math.exp(ratio) == pytest.approx(far_mean / near, rel=0.02)
     assert log_error == pytest.approx(error / math.sqrt(near * far_mean), rel=0.5)
-    assert "near 8 points a class and 24 units, far 12 points a class and 48 units" in found.notes[0]
+    assert "near 5 points a class and 24 units, far 8 points a class and 48 units" in found.notes[0]
 
 
 def test_choices_are_of_the_points_and_named_by_their_set():
-    x = trials(6, 1)
+    x = trials(4, 1)
     whole = matched_capacities({"a": x, "b": x.clone()}, repeats=2, n_draws=20)
     one = capacity(x, n_draws=20, resample="trials")
-    assert whole.n_points == 6
+    assert whole.n_points == 4
     # All points and units: the choice is the set itself, under draws that both have.
     torch.testing.assert_close(whole.values["capacity"][0], whole.values["capacity"][1])
     assert abs(float(whole.mean["capacity"][0]) - one.capacity) < 4 * one.capacity_se
-    alone = matched_capacities({"a": x, "c": trials(9, 2)}, n_points=3, n_features=10, repeats=2, n_draws=20)
-    again = matched_capacities({"d": trials(7, 4), "a": x}, n_points=3, n_features=10, repeats=2, n_draws=20)
+    alone = matched_capacities({"a": x, "c": trials(5, 2)}, n_points=2, n_features=10, repeats=2, n_draws=20)
+    again = matched_capacities({"d": trials(6, 4), "a": x}, n_points=2, n_features=10, repeats=2, n_draws=20)
     torch.testing.assert_close(alone.values["capacity"][0], again.values["capacity"][1])
-    fewer = matched_capacities({"a": x, "b": x}, n_points=3, n_features=10, repeats=2, n_draws=20)
+    fewer = matched_capacities({"a": x, "b": x}, n_points=2, n_features=10, repeats=2, n_draws=20)
     assert fewer.values["capacity"][0].tolist() != fewer.values["capacity"][1].tolist()
 
 
@@ -86,8 +86,8 @@ def test_sets_at_the_floor_are_marked_and_have_no_differences():
 
 
 def test_errors_are_over_runs_where_there_are_some():
-    x, labels = trials(12, 5).flatten(0, 1), torch.arange(P).repeat_interleave(12)
-    runs = torch.arange(12).repeat(P) // 3
+    x, labels = trials(12, 5, classes=5).flatten(0, 1), torch.arange(5).repeat_interleave(12)
+    runs = torch.arange(12).repeat(5) // 3
     by_run = Representation(x + 2 * normal(4, N, seed=9)[runs], labels=labels, groups=runs)
     plain = Representation(by_run.x, labels=labels)
     found = matched_capacities({"runs": by_run, "trials": plain}, repeats=3, n_draws=40)

@@ -41,18 +41,18 @@ def test_segments_recover_their_exact_capacity():
 
 
 def test_known_manifolds_are_within_the_errors_at_any_noise():
-    """Six recordings of spheres, SNR .3 to 3, isotropic and correlated noise (benchmarks/trial_noise.py has more)."""
+    """Four recordings of spheres, SNR .3 to 3, isotropic and correlated noise (benchmarks/trial_noise.py has more)."""
     x = 3 * spheres(4, 5, 40, radius=0.9, d=4)
     truth = [capacity(x, seed=seed, resample=None) for seed in range(100, 106)]
     z = []
-    for i in range(6):
+    for i in range(4):
         snr, repeats = ((0.3, 20), (1.0, 12), (3.0, 8))[i % 3]
         found = noise_corrected_capacity(noisy(x, repeats, snr, 10 + i, correlated=i % 2 == 1), n_draws=48, seed=i)
         for name in RECOVERED:
             one = found.estimates[name]
             assert one.ok
             z.append((one.value - np.mean([getattr(c, name) for c in truth])) / (one.stderr or math.nan))
-    inside = (np.abs(np.array(z).reshape(6, 4)) <= 1.96).mean(0)
+    inside = (np.abs(np.array(z).reshape(4, 4)) <= 1.96).mean(0)
     assert (inside >= 0.65).all()
     assert inside.mean() >= 0.9
 
@@ -78,18 +78,20 @@ def test_classes_at_the_floor_are_not_recovered():
 
 def test_forms_groups_and_seeds():
     x = noisy(spheres(3, 4, 20, radius=0.9, d=4), 6, 1.0, seed=1)
-    first, other = (noise_corrected_capacity(x, n_draws=16, seed=seed) for seed in (0, 1))
+    trials, runs = x.reshape(-1, 20), np.tile(range(6), 12)
+    first, other = (noise_corrected_capacity(x, groups=runs, n_draws=16, seed=seed) for seed in (0, 1))
     assert first.capacity != other.capacity
-    trials = x.reshape(-1, 20)
     kind, stimulus = np.repeat(["a", "b", "c"], 24), np.tile(np.repeat(range(4), 6), 3)
-    listed = noise_corrected_capacity(trials, kind, stimulus, n_draws=16)
+    listed = noise_corrected_capacity(trials, kind, stimulus, groups=runs, n_draws=16)
     pd.testing.assert_frame_equal(first.to_frame(), listed.to_frame())
     names = [f"{a}{b}" for a, b in zip(kind, stimulus, strict=True)]
-    recording = Recording(trials, np.array(names), run=np.tile(range(6), 12))
+    recording = Recording(trials, np.array(names), run=runs)
     by_run = noise_corrected_capacity(recording, {name: name[0] for name in names}, n_draws=16)
     assert by_run.errors_over == "draws and 6 groups"
-    assert first.errors_over == "draws and 72 trials"
-    assert by_run.measured.capacity == pytest.approx(first.measured.capacity)
+    assert by_run.capacity == first.capacity
+    without = noise_corrected_capacity(x, n_draws=16)
+    assert without.errors_over == "draws and 72 trials"
+    assert without.measured.capacity == pytest.approx(by_run.measured.capacity)
 
 
 def test_what_runs_add_to_all_responses_is_noise_of_the_centers_alone():
@@ -109,9 +111,10 @@ def test_what_runs_add_to_all_responses_is_noise_of_the_centers_alone():
 
 def test_every_device_gives_the_same(device: str):
     x = noisy(spheres(3, 4, 20, radius=0.9, d=4), 6, 1.0, seed=1)
-    found = noise_corrected_capacity(x, n_draws=20, device=device)
+    runs = torch.arange(6).repeat(12)
+    found = noise_corrected_capacity(x, groups=runs, n_draws=20, device=device)
     assert found.measured.norms2.device.type == device
-    assert found.capacity == pytest.approx(noise_corrected_capacity(x, n_draws=20).capacity, rel=1e-6)
+    assert found.capacity == pytest.approx(noise_corrected_capacity(x, groups=runs, n_draws=20).capacity, rel=1e-6)
 
 
 def test_noise_alone_reads_as_noise_alone():
