@@ -24,6 +24,7 @@ from geomfeat.errors import BadInput, OutOfMemory
 T = TypeVar("T")
 SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kMGT]?)(i?)B\s*")
 SHARE = 4  # a block of work may take so many times less than a limit: what is made from it takes memory, too
+LITTLE = 2**20  # bytes that are there as long as the process can work at all, so that the system need not be asked
 UNKNOWN = 4 * 10**9  # bytes taken to be free where no system call says
 # What torch, numpy and the C++ library say on the CPU (Linux, Windows, macOS) and on accelerators.
 _FAILED_ALLOCATION = (
@@ -157,6 +158,8 @@ def require_memory(needed: float, what: str, remedy: str, device: torch.device |
     Traceback (most recent call last):
     geomfeat.errors.OutOfMemory: the kernel of 4e8 samples takes 1.2e+09 GB, and ... are free: use fewer samples
     """
+    if needed <= LITTLE and _limit.get() is None:
+        return
     free = free_bytes(device)
     if needed > free:
         raise OutOfMemory(f"{what} takes {in_gigabytes(needed)}, and {in_gigabytes(free)} are free: {remedy}")

@@ -7,6 +7,7 @@ the package daqp, where it is installed.
 """
 
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
@@ -38,8 +39,13 @@ def order_of_methods(problem: ConeProblem) -> list[str]:
     else:
         k = len(problem.unit)
         first = "gram" if k <= min(MANY, max(FEW, POINTS_PER_DRAW * len(problem.t))) else "columns"
-    last = ["patient", *(["daqp"] if find_spec("daqp") else [])]
+    last = ["patient", *(["daqp"] if _has_daqp() else [])]
     return [first, "orthogonal", *last]
+
+
+@cache
+def _has_daqp() -> bool:
+    return find_spec("daqp") is not None
 
 
 def _per_manifold(problem: ConeProblem) -> int:
@@ -109,7 +115,7 @@ def batched(problem: ConeProblem, start: Start = None, *, patient: bool = False)
 
 def by_daqp(problem: ConeProblem, start: Start = None) -> Answer:
     """The package daqp: a dual active set a draw, min |v - t|^2 subject to y x . v <= 0 (Arnström 2022)."""
-    if not find_spec("daqp"):
+    if not _has_daqp():
         raise BadInput("method='daqp' needs the package daqp: pip install 'geomfeat[daqp]', or use method='auto'")
     import daqp
 
