@@ -127,7 +127,7 @@ def digits(n: int) -> tuple[Tensor, Tensor]:
 
 def test_in_lazy_training_features_move_as_far_as_demanded() -> None:
     """All training inputs as probes, the target as the goal, stopped at the network's own training loss: M = R."""
-    x, y = digits(120)
+    x, y = digits(60)
     start, gamma = mlp(64, (128, 128), 10, seed=0), 0.01
     trained = train_at_gamma(
         start, x, y, gamma=gamma, target_loss=0.05, options=TrainOptions(momentum=0.0, dtype=torch.float64)
