@@ -26,7 +26,7 @@ FIRST = BLOCKS[:1]
 SHARE = 0.01
 FAST = LocateOptions(n_bootstrap=2, share_left=SHARE)
 BOTH = ("named", "groups")
-WAYS = {"adapters": BOTH, "head": BOTH, "last block": BOTH[1:], "biases": BOTH[:1]}  # besides by values
+WAYS = {"adapters": BOTH, "head": BOTH[:1], "last block": BOTH[1:], "biases": BOTH[:1]}  # besides by values
 
 
 @cache
