@@ -212,7 +212,7 @@ def test_a_study_locates_in_the_coordinates_of_its_optimizer() -> None:
 
 def test_intervals_and_shares_by_layer_come_with_the_place_and_through_json() -> None:
     start, end = descended()
-    options = LocateOptions(n_bootstrap=20, n_probes=30)
+    options = LocateOptions(n_bootstrap=20, share_left=0.01, n_probes=30)
     found = locate(end, X, initial=start, progress=False, options=options)
     for name in KERNEL_NUMBERS:
         low, high = found.kernel_intervals[name]
@@ -240,7 +240,10 @@ def test_intervals_of_the_kernel_are_as_wide_as_the_spread_over_other_probes() -
     apart: dict[str, list[float]] = {name: [] for name in KERNEL_NUMBERS}
     errors: dict[str, list[float]] = {name: [] for name in KERNEL_NUMBERS}
     for seed in range(10):
-        found = locate(end, normal(40, 4, seed=100 + seed), initial=start, progress=False)
+        found = locate(
+            end, normal(40, 4, seed=100 + seed), initial=start, progress=False,
+            options=LocateOptions(share_left=kernel_place.SHARE),
+        )  # fmt: skip
         for name in KERNEL_NUMBERS:
             value, (low, high) = getattr(found, name), found.kernel_intervals[name]
             value, low, high = (math.log10(v) if name in RATIOS else v for v in (value, low, high))
@@ -252,7 +255,9 @@ def test_intervals_of_the_kernel_are_as_wide_as_the_spread_over_other_probes() -
 
 
 def test_fresh_starts_widen_the_interval_of_the_demand() -> None:
-    found = locate(descended()[1], X, progress=False, options=LocateOptions(n_bootstrap=4, n_probes=20))
+    found = locate(
+        descended()[1], X, progress=False, options=LocateOptions(n_bootstrap=4, share_left=0.01, n_probes=20)
+    )
     low, high = found.kernel_intervals["kernel_demand"]
     assert low < found.kernel_demand < high
     assert set(found.kernel_intervals) == {"kernel_demand", "kernel_demand_on_target"}

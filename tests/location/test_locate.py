@@ -222,7 +222,8 @@ def test_batchnorm_of_a_fresh_start_is_estimated_and_flagged() -> None:
     model.train()
     model(x)
     start = fresh(resetting(model), 0, 0)
-    found = locate(model.eval(), x, initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
+    options = LocateOptions(n_bootstrap=2, share_left=0.01)
+    found = locate(model.eval(), x, initial=start, progress=False, options=options)
     assert any("BatchNorm" in flag and "estimated on the probes" in flag for flag in found.flags)
 
 
@@ -258,8 +259,9 @@ def test_poor_fit_and_cross_entropy_are_flagged() -> None:
     x, y = digits()
     start, end = trained("mlp", 0.3)
     found = locate(
-        end, x, y.flip(0), initial=start, progress=False, options=LocateOptions(n_bootstrap=2, loss="cross-entropy")
-    )
+        end, x, y.flip(0), initial=start, progress=False,
+        options=LocateOptions(n_bootstrap=2, share_left=0.01, loss="cross-entropy"),
+    )  # fmt: skip
     assert any(flag.startswith("Unmatched loss") for flag in found.flags)
     assert any(flag.startswith("Cross-entropy") for flag in found.flags)
     assert not any(flag.startswith(("Unmatched", "Cross")) for flag in located("mlp", 0.3).flags)
@@ -420,7 +422,7 @@ def test_repeats_in_one_group_make_no_interval_narrower() -> None:
     once, plain, grouped = (
         locate(
             end, inputs, initial=start, groups=together, progress=False,
-            options=LocateOptions(n_probes=len(inputs), n_bootstrap=10),
+            options=LocateOptions(n_probes=len(inputs), n_bootstrap=10, share_left=0.01),
         )
         for inputs, together in ((x, None), (twice, None), (twice, groups))
     )  # fmt: skip

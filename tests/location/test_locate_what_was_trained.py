@@ -418,7 +418,7 @@ def test_weights_that_are_made_of_others_are_located_with_default_layers(name: s
     found = locate(end, inputs(), initial=start, **FAST)
     assert found.layers["layer"].tolist() == ["0", "2"]
     assert math.isfinite(found.richness)
-    fresh = locate(end, inputs(), options=LocateOptions(n_reinitialisations=4, n_bootstrap=2), progress=False)
+    fresh = locate(end, inputs(), **FAST)
     assert fresh.tier == "reinitialised"
     assert math.isfinite(fresh.richness)
 
