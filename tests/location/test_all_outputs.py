@@ -54,7 +54,7 @@ def after_steps(start: nn.Module, free: str = "all") -> nn.Module:
 
 def located(free: str, **arguments: Any) -> Location:
     end, start, x = trained(free)
-    options = LocateOptions(n_bootstrap=2, loss="cross-entropy", **arguments.pop("options", {}))
+    options = LocateOptions(n_bootstrap=2, share_left=0.01, loss="cross-entropy", **arguments.pop("options", {}))
     return locate(end, x, initial=start, progress=False, options=options, **arguments)
 
 

@@ -25,7 +25,7 @@ KERNEL_NUMBERS = (
     "kernel_demand", "kernel_demand_on_target", "kernel_change", "kernel_excess", "linearisation_gap",
 )  # fmt: skip
 RATIOS = ("kernel_change", "linearisation_gap")
-FAST = {"progress": False, "options": LocateOptions(n_bootstrap=2, n_probes=20)}
+FAST = {"progress": False, "options": LocateOptions(n_bootstrap=2, share_left=0.01, n_probes=20)}
 
 
 class Multiplied(nn.Module):
@@ -79,7 +79,9 @@ def numbers(found: Location) -> list[float]:
 
 def test_what_happened_is_measured_as_by_an_explicit_jacobian() -> None:
     start, end = descended()
-    found = locate(end, X, initial=start, progress=False, options=LocateOptions(n_bootstrap=2, n_probes=30))
+    found = locate(
+        end, X, initial=start, progress=False, options=LocateOptions(n_bootstrap=2, share_left=0.01, n_probes=30)
+    )
     before, after = (dict(m.named_parameters()) for m in (start, end))
 
     def kernel(theta: dict[str, Tensor]) -> Tensor:
@@ -126,9 +128,10 @@ def test_adam_is_known_by_its_state_or_by_its_kind() -> None:
     end = copy.deepcopy(start)
     optimizer = torch.optim.Adam(end.parameters(), lr=1e-4)
     train(end, optimizer, 400, (start(X) + 0.02 * Y).detach())
-    plain = locate(end, X, initial=start, **FAST)
-    by_state = locate(end, X, initial=start, optimizer=optimizer.state_dict(), **FAST)
-    by_kind = locate(end, X, initial=start, optimizer=torch.optim.Adam(end.parameters()), **FAST)
+    every = {**FAST, "options": LocateOptions(n_bootstrap=2, n_probes=20)}  # all shares, over which R is the mean
+    plain = locate(end, X, initial=start, **every)
+    by_state = locate(end, X, initial=start, optimizer=optimizer.state_dict(), **every)
+    by_kind = locate(end, X, initial=start, optimizer=torch.optim.Adam(end.parameters()), **every)
     assert (by_state.metric, by_kind.metric) == ("Adam state", "gradient at the start")
     assert plain.excess > 0.2
     assert abs(by_state.excess) < 0.6 * plain.excess
@@ -209,7 +212,7 @@ def test_a_study_locates_in_the_coordinates_of_its_optimizer() -> None:
 
 def test_intervals_and_shares_by_layer_come_with_the_place_and_through_json() -> None:
     start, end = descended()
-    options = LocateOptions(n_bootstrap=20, n_probes=30)
+    options = LocateOptions(n_bootstrap=20, share_left=0.01, n_probes=30)
     found = locate(end, X, initial=start, progress=False, options=options)
     for name in KERNEL_NUMBERS:
         low, high = found.kernel_intervals[name]
@@ -237,7 +240,10 @@ def test_intervals_of_the_kernel_are_as_wide_as_the_spread_over_other_probes() -
     apart: dict[str, list[float]] = {name: [] for name in KERNEL_NUMBERS}
     errors: dict[str, list[float]] = {name: [] for name in KERNEL_NUMBERS}
     for seed in range(10):
-        found = locate(end, normal(40, 4, seed=100 + seed), initial=start, progress=False)
+        found = locate(
+            end, normal(40, 4, seed=100 + seed), initial=start, progress=False,
+            options=LocateOptions(share_left=kernel_place.SHARE),
+        )  # fmt: skip
         for name in KERNEL_NUMBERS:
             value, (low, high) = getattr(found, name), found.kernel_intervals[name]
             value, low, high = (math.log10(v) if name in RATIOS else v for v in (value, low, high))
@@ -249,7 +255,9 @@ def test_intervals_of_the_kernel_are_as_wide_as_the_spread_over_other_probes() -
 
 
 def test_fresh_starts_widen_the_interval_of_the_demand() -> None:
-    found = locate(descended()[1], X, progress=False, options=LocateOptions(n_bootstrap=4, n_probes=20))
+    found = locate(
+        descended()[1], X, progress=False, options=LocateOptions(n_bootstrap=4, share_left=0.01, n_probes=20)
+    )
     low, high = found.kernel_intervals["kernel_demand"]
     assert low < found.kernel_demand < high
     assert set(found.kernel_intervals) == {"kernel_demand", "kernel_demand_on_target"}
@@ -278,9 +286,12 @@ def test_a_network_that_computes_in_another_way_at_other_weights_is_placed_by_ve
         for i, p in enumerate(end.parameters()):
             p.add_(0.3 * normal(*p.shape, seed=20 + i))
     found, whole = (
-        locate(end, X, initial=start, progress=False, options=LocateOptions(n_bootstrap=2, n_probes=20, projections=k))
+        locate(
+            end, X, initial=start, progress=False,
+            options=LocateOptions(n_bootstrap=2, share_left=0.01, n_probes=20, projections=k),
+        )
         for k in (2, None)
-    )
+    )  # fmt: skip
     assert found.kernel_demand == pytest.approx(whole.kernel_demand, abs=0.4)  # along two leading directions
     assert found.kernel_change == pytest.approx(whole.kernel_change, rel=0.2)
     assert all(math.isnan(share) for share in found.layers["kernel_share"])
@@ -295,7 +306,7 @@ def test_the_kernel_of_all_outputs_of_a_large_network_is_estimated_and_not_forme
     with torch.no_grad():
         for i, p in enumerate(end.parameters()):
             p.add_(0.3 * normal(*p.shape, seed=20 + i))
-    options = LocateOptions(n_bootstrap=2, n_probes=20)
+    options = LocateOptions(n_bootstrap=2, share_left=0.01, n_probes=20)
     formed = locate(end, X, initial=start, progress=False, options=options)
     monkeypatch.setattr(kernel_place, "HEAVY", 100)
     estimated = locate(end, X, initial=start, progress=False, options=options)

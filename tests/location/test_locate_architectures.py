@@ -20,8 +20,8 @@ if importlib.util.find_spec("transformers") is None:
     pytest.skip("needs the package transformers (extra [models])", allow_module_level=True)
 import transformers as hf
 
-SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-N = 12
+SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+N = 8
 TOKENS = {"input_ids": torch.randint(0, 40, (N, 8), generator=stream(0, "tokens"))}
 PICTURES = {"pixel_values": torch.randn(N, 3, 16, 16, generator=stream(0, "pictures"))}
 LABELS = torch.randint(0, 3, (N,), generator=stream(0, "labels"))
@@ -50,7 +50,7 @@ ARCHITECTURES = {
             "gpt2",
             lambda: hf.GPT2LMHeadModel(
                 hf.GPT2Config(
-                    n_embd=32, n_layer=2, n_head=2, vocab_size=40, n_positions=8, bos_token_id=0, eos_token_id=0
+                    n_embd=32, n_layer=1, n_head=2, vocab_size=40, n_positions=8, bos_token_id=0, eos_token_id=0
                 )
             ),
             TOKENS,

@@ -50,7 +50,7 @@ def located(**options: Any) -> Location:
     model, start, inputs = trained_and_start()
     return locate(
         model, inputs, initial=start, readout=last, layers=LAYERS, progress=False,
-        options=LocateOptions(n_bootstrap=2, **options),
+        options=LocateOptions(n_bootstrap=2, share_left=0.01, **options),
     )  # fmt: skip
 
 
@@ -88,5 +88,6 @@ def test_very_many_outputs_take_the_effort_of_a_large_network(monkeypatch: pytes
     found = locate(model, inputs, initial=start, progress=False)
     assert (found.details["method"], found.details["projections"]) == ("guided products", 4)
     assert "leading directions" not in str(found.flags)
-    asked = locate(model, inputs, initial=start, progress=False, options=LocateOptions(projections=4))
+    options = LocateOptions(projections=4, n_bootstrap=2, share_left=0.01)
+    asked = locate(model, inputs, initial=start, progress=False, options=options)
     assert "4 leading directions of the change among 24 outputs" in str(asked.flags)

@@ -6,6 +6,7 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ from geomfeat.tangent.tangent_space import TangentSpace, space_of_moved, space_w
 from tests.measures.network.pairs import pair_of
 from tests.reference.demand import demand_in
 
-FAST = {"options": LocateOptions(n_bootstrap=2), "progress": False}
+FAST = {"options": LocateOptions(n_bootstrap=2, share_left=0.01), "progress": False}
+CLIMBING = {"options": LocateOptions(n_bootstrap=2), "progress": False}  # a ladder is measured over all shares
 
 
 def inputs(n: int = 24, *shape: int) -> Tensor:
@@ -171,7 +173,7 @@ def test_what_did_not_move_is_frozen_at_any_demand(movement: float) -> None:
 def test_requires_grad_changes_no_number(which: str) -> None:
     start = drawn(net)
     end = trained(start)
-    free = locate(end, inputs(), initial=start, **FAST)
+    free = place_of_net()
     for model in {"initial": [start], "trained": [end], "both": [start, end], "a layer": [start[0]]}[which]:
         model.requires_grad_(False)
     held = locate(end, inputs(), initial=start, **FAST)
@@ -180,6 +182,12 @@ def test_requires_grad_changes_no_number(which: str) -> None:
     for measure in (kernel_relative_change, linearisation_gap):
         free_row, held_row = (measure(pair_of(s, end, inputs()))[""] for s in (drawn(net), start))
         assert held_row == free_row
+
+
+@cache
+def place_of_net() -> Location:
+    start = drawn(net)
+    return locate(trained(start), inputs(), initial=start, **FAST)
 
 
 def test_globs_and_predicates_name_the_parameters_instead() -> None:
@@ -288,11 +296,11 @@ class Block(nn.Module):
 
 @pytest.mark.parametrize("layers", ["*", "leaf"])
 def test_a_network_that_starts_at_zero_by_doubling_is_located(layers: str) -> None:
-    start = drawn(lambda: nn.Sequential(nn.Linear(6, 40), nn.Tanh(), nn.Linear(40, 1, bias=False)))
+    start = drawn(lambda: nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 1, bias=False)))
     with torch.no_grad():
         for p in (start[0].weight, start[0].bias):
-            p[20:] = p[:20].clone()
-        start[2].weight[:, 20:] = -start[2].weight[:, :20]
+            p[8:] = p[:8].clone()
+        start[2].weight[:, 8:] = -start[2].weight[:, :8]
     end = trained(start)
     found = locate(
         end, inputs(), initial=start, layers=layers, options=LocateOptions(n_probes=24, n_bootstrap=2), progress=False
@@ -410,7 +418,7 @@ def test_weights_that_are_made_of_others_are_located_with_default_layers(name: s
     found = locate(end, inputs(), initial=start, **FAST)
     assert found.layers["layer"].tolist() == ["0", "2"]
     assert math.isfinite(found.richness)
-    fresh = locate(end, inputs(), options=LocateOptions(n_reinitialisations=4, n_bootstrap=2), progress=False)
+    fresh = locate(end, inputs(), **FAST)
     assert fresh.tier == "reinitialised"
     assert math.isfinite(fresh.richness)
 
@@ -489,9 +497,8 @@ def test_patterns_drop_what_is_never_called_and_names_do_not() -> None:
 
 def test_wrappers_of_data_parallelism_change_no_name() -> None:
     start = drawn(net)
-    end = trained(start)
-    bare = locate(end, inputs(), initial=start, **FAST)
-    assert locate(nn.DataParallel(end), inputs(), initial=start, **FAST).layers.equals(bare.layers)
+    wrapped = locate(nn.DataParallel(trained(start)), inputs(), initial=start, **FAST)
+    assert wrapped.layers.equals(place_of_net().layers)
 
 
 def test_weights_without_values_are_refused() -> None:
@@ -508,13 +515,13 @@ def test_a_ladder_of_a_heavy_network_takes_all_outputs(monkeypatch: pytest.Monke
     x, y = inputs(), torch.arange(24) % 20
     end = trained(start)
     assert locate(end, x, y, initial=start, **FAST).details["projections"] == 4
-    assert locate(end, x, y, initial=start, ladder=2, **FAST).details["projections"] is None
+    assert locate(end, x, y, initial=start, ladder=2, **CLIMBING).details["projections"] is None
 
 
 def test_a_ladder_trains_what_was_trained_and_refuses_a_frozen_network() -> None:
     start = drawn(net)
     x, y = inputs(), torch.arange(24) % 3
-    found = locate(trained(start.requires_grad_(False), ("2", "4")), x, y, initial=start, ladder=2, **FAST)
+    found = locate(trained(start.requires_grad_(False), ("2", "4")), x, y, initial=start, ladder=2, **CLIMBING)
     assert found.ladder is not None
     assert not found.layers["richness"].isna().any()
     frozen = trained(start, ("4",))
@@ -527,7 +534,7 @@ def test_a_readout_may_be_named() -> None:
     start = drawn(net)
     end = trained(start)
     named = locate(end, inputs(), initial=start, readout="geomfeat.models.functional:output_matrix", **FAST)
-    assert named.richness == locate(end, inputs(), initial=start, **FAST).richness
+    assert named.richness == place_of_net().richness
 
 
 def test_flags_of_a_model_are_left_as_they_are() -> None:
@@ -543,7 +550,7 @@ def test_a_network_with_the_older_weight_norm_is_trained_as_it_is() -> None:
     start(inputs()).sum().backward()
     x, y = inputs(), torch.arange(24) % 3
     end = train_at_gamma(start, x, y, gamma=1.0, max_steps=5).model
-    assert math.isfinite(locate(end, x, y, initial=start, ladder=2, **FAST).richness)
+    assert math.isfinite(locate(end, x, y, initial=start, ladder=2, **CLIMBING).richness)
 
 
 def test_parameters_are_named_as_a_wrapped_model_shows_them() -> None:

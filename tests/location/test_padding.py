@@ -15,12 +15,13 @@ from tests.models.readouts.networks import moved, padded
 transformers = pytest.importorskip("transformers")
 CLOSE = {"rel": 1e-9, "abs": 1e-9}
 SMALL = {"vocab_size": 12, "pad_token_id": 0}
+N = 15  # samples of a study
 
 
 def gpt2(head: str, layers: int = 2) -> nn.Module:
     """A tiny GPT-2 in float64."""
     config = transformers.GPT2Config(
-        n_layer=layers, n_head=2, n_embd=8, n_positions=30, use_cache=False, num_labels=3, bos_token_id=None,
+        n_layer=layers, n_head=2, n_embd=8, n_positions=14, use_cache=False, num_labels=3, bos_token_id=None,
         eos_token_id=None, **SMALL,
     )  # fmt: skip
     torch.manual_seed(0)
@@ -31,7 +32,7 @@ def bert(head: str, layers: int = 2) -> nn.Module:
     """A tiny BERT in float64."""
     config = transformers.BertConfig(
         num_hidden_layers=layers, num_attention_heads=2, hidden_size=8, intermediate_size=16, num_labels=3,
-        max_position_embeddings=30, **SMALL,
+        max_position_embeddings=14, **SMALL,
     )  # fmt: skip
     torch.manual_seed(0)
     return getattr(transformers, f"Bert{head}")(config).double().eval()
@@ -58,13 +59,13 @@ IDS = [f"{head}-{'left' if left else 'right'}" for _, head, left, _ in CASES]
 @pytest.mark.parametrize(("family", "head", "left", "said"), CASES, ids=IDS)
 def test_features_and_kernels_do_not_see_padding(family: Any, head: str, left: bool, said: str) -> None:
     net = family(head)
-    kernels = [gf.ntk(net, sequences(tokens, left)) for tokens in (6, 30)]
+    kernels = [gf.ntk(net, sequences(tokens, left)) for tokens in (6, 14)]
     torch.testing.assert_close(kernels[0].gram, kernels[1].gram, rtol=1e-9, atol=1e-9)
     assert kernels[0].meta["readout"] == said
     options = ExtractOptions(batch_size=3, with_outputs=True)
     short, long = (
         gf.extract(net, sequences(tokens, left), layers="weights", progress=False, options=options)
-        for tokens in (6, 30)
+        for tokens in (6, 14)
     )
     assert list(short) == list(long)
     for name, rep in short.items():
@@ -82,7 +83,7 @@ def test_a_location_does_not_see_padding(family: Any, head: str, left: bool) -> 
     short, long = (
         gf.locate(end, sequences(tokens, left, 5), initial=start, progress=False,
                   options=gf.LocateOptions(n_bootstrap=2, share_left=0.05))
-        for tokens in (6, 30)
+        for tokens in (6, 14)
     )  # fmt: skip
     assert long.details["n_outputs"] == short.details["n_outputs"]
     for quantity in ("richness", "low", "high", "movement", "excess", "kernel_demand", "kernel_change"):
@@ -96,13 +97,13 @@ def test_a_location_does_not_see_padding(family: Any, head: str, left: bool) -> 
 @pytest.mark.parametrize(("left", "lazy"), [(True, False), (False, True)])
 def test_no_measure_of_a_study_sees_padding(left: bool, lazy: bool) -> None:
     start = gpt2("ForSequenceClassification")
-    end, labels = moved(start, 0.05), torch.arange(24) % 3
+    end, labels = moved(start, 0.05), torch.arange(N) % 3
     studies = []
-    for tokens in (6, 30):
-        inputs: Any = sequences(tokens, left, 24)
+    for tokens in (6, 14):
+        inputs: Any = sequences(tokens, left, N)
         if lazy:
             inputs = torch.utils.data.DataLoader(
-                [{name: t[i] for name, t in inputs.items()} for i in range(24)], batch_size=5
+                [{name: t[i] for name, t in inputs.items()} for i in range(N)], batch_size=5
             )
         studies.append(
             gf.analyze(

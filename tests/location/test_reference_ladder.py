@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,13 @@ def ladder(optimizer: Any = None) -> Ladder:
     )  # fmt: skip
 
 
+@cache
+def plain_ladder() -> Ladder:
+    return ladder()
+
+
 def test_equal_rates_make_the_ladder_of_plain_descent() -> None:
-    plain, known = ladder(), ladder({"*": 0.1})
+    plain, known = plain_ladder(), ladder({"*": 0.1})
     assert plain.metric == known.metric == "given rates"
     assert plain.rungs["richness"].tolist() == known.rungs["richness"].tolist()
     start = net()
@@ -44,6 +50,7 @@ def test_equal_rates_make_the_ladder_of_plain_descent() -> None:
         assert richness == pytest.approx(locate(trained.model, X, initial=start, **FAST).richness, rel=1e-9)
 
 
+@cache
 def trained_by(kind: str, gamma: float = 1.0) -> tuple[nn.Module, Any]:
     """A network trained at gamma with rates by layer, or by Adam; and its optimizer."""
     by_layer = {"*": 1.0, "0": 10.0, "4": 0.05}
@@ -78,9 +85,8 @@ def test_rungs_descend_at_the_rates_by_layer_and_leave_out_what_has_none(monkeyp
 
 def test_a_ladder_in_other_coordinates_is_refused(tmp_path: Path) -> None:
     model, rates = trained_by("Adam state")
-    plain = ladder()
     with pytest.raises(BadInput, match="measured in the coordinates of 'given rates', the model in those of 'Adam"):
-        locate(model, X, Y, initial=net(), optimizer=rates, ladder=plain, **FAST)
+        locate(model, X, Y, initial=net(), optimizer=rates, ladder=plain_ladder(), **FAST)
     again = Ladder.load(ladder(rates).save(tmp_path / "ladder.json"))
     assert again.metric == "Adam state"
     assert locate(model, X, Y, initial=net(), optimizer=rates, ladder=again, **FAST).equivalent_gamma is not None

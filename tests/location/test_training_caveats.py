@@ -43,7 +43,7 @@ def trained(
         initial=start,
         optimizer=optimizer if give else None,
         progress=False,
-        options=LocateOptions(n_bootstrap=2),
+        options=LocateOptions(n_bootstrap=2, share_left=0.01),
     )
 
 
@@ -92,7 +92,7 @@ def test_the_size_of_the_weights_is_that_of_the_weights_whatever_the_rates() -> 
         (end(X) - Y).square().mean().backward()
         optimizer.step()
     sizes = [math.sqrt(sum(float(p.detach().square().sum()) for p in net.parameters())) for net in (end, start)]
-    options = LocateOptions(n_bootstrap=2)
+    options = LocateOptions(n_bootstrap=2, share_left=0.01)
     found = locate(end, X, initial=start, optimizer=optimizer, progress=False, options=options)
     assert said(found, f"Its weights shrank to {sizes[0] / sizes[1]:.0%} of their size: weight decay.")
 
@@ -117,6 +117,6 @@ def test_a_target_on_a_part_of_the_kernel_is_seen() -> None:
     x, y = torch.randn(100, 20), torch.randint(0, 10, (100,))
     start = mlp(20, (64, 64), 10, seed=0)
     end = train_at_gamma(start, x, y, gamma=1.0, max_steps=100, progress=False).model
-    found = locate(end, x, initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
+    found = locate(end, x, initial=start, progress=False, options=LocateOptions(n_bootstrap=2, share_left=0.01))
     assert found.kernel_demand_on_target - found.kernel_demand > 1.2
     assert said(found, "uses a part of the tangent kernel that moves more than the whole")

@@ -40,12 +40,12 @@ def _sample(x: object, i: int) -> tuple[Tensor, ...]:
 
 def ntk_by_loop(model: nn.Module, x: object, x2: object = None, names: tuple[str, ...] = ("",)) -> Tensor:
     """(n1, n2, C, C) tangent kernel, entry by entry from its definition."""
-    a = gradients_by_loop(model, x, names)
-    b = a if x2 is None else gradients_by_loop(model, x2, names)
-    out = torch.zeros(len(a), len(b), a.shape[1], b.shape[1], dtype=torch.float64)
+    a = gradients_by_loop(model, x, names).numpy()
+    b = a if x2 is None else gradients_by_loop(model, x2, names).numpy()
+    out = np.zeros((len(a), len(b), a.shape[1], b.shape[1]))
     for i, j, c, d in itertools.product(*map(range, out.shape)):
-        out[i, j, c, d] = torch.dot(a[i, c], b[j, d])
-    return out
+        out[i, j, c, d] = np.dot(a[i, c], b[j, d])
+    return torch.from_numpy(out)
 
 
 def gram_by_loop(x: np.ndarray) -> np.ndarray:

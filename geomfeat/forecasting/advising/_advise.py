@@ -32,6 +32,8 @@ def advise(
     """See `Forecast.advise`."""
     goal = goal_of(target, expected.richness, expected.kernel_demand)
     origin.require_untrained()
+    if wider is not None:
+        width_rates(origin.model, wider, adaptive=adaptive_of(origin))  # refuses a network that is no wider copy
     if goal.is_met and wider is None:
         changes = [_as_it_is(expected, origin, goal)]
     else:

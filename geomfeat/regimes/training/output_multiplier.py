@@ -70,7 +70,9 @@ class ScaledOutputs(nn.Module):
         for name, module in self.named_modules():
             if name in start:
                 start[name].training = module.training
-        devices = {p.device.index for p in self.parameters() if p.device.type == "cuda"}
+        # Only dropout at work draws anything, and looking for devices takes as long as a small layer.
+        drawing = self.parameters() if self.training else ()
+        devices = {p.device.index for p in drawing if p.device.type == "cuda"}
         # Dropout drops the same units in both, so that the outputs are 0 at the start and its noise is not scaled up.
         with torch.no_grad(), torch.random.fork_rng(devices=list(devices), enabled=self.training):
             # On copies, since a network that works in place on its input must not change it for the other.

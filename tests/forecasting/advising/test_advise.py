@@ -47,8 +47,7 @@ def ordinary() -> gf.Forecast:
     return forecast(net, optimizer=MADE["SGD"](net.parameters()))
 
 
-@pytest.mark.parametrize(("a", "w"), [(0.5, 2.0), (3.0, 0.2)])
-@pytest.mark.parametrize("wanted", [-1.5, 0.5])
+@pytest.mark.parametrize(("a", "w", "wanted"), [(0.5, 2.0, -1.5), (3.0, 0.2, 0.5)])
 def test_the_multiplier_of_a_product_of_two_numbers_is_in_closed_form(a: float, w: float, wanted: float) -> None:
     """Of c (a w - a0 w0) x towards slope x: R = log10(q d |a / w| / (a^2 + w^2)) with d = (1 - sqrt(e)) slope / c."""
     slope, target = 4.0, 0.01

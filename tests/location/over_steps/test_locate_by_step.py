@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -17,15 +18,19 @@ from geomfeat.numerics import WORKING
 from geomfeat.regimes.training import train_at_gamma
 
 TRIALS = two_alternative_choice(16, fixation=1, stimulus=3, seed=0)
-FAST = gf.LocateOptions(n_bootstrap=2)
+FAST = gf.LocateOptions(n_bootstrap=2, share_left=0.01)
+
+
+@cache
+def ends() -> tuple[nn.Module, nn.Module]:
+    start = rate_rnn(3, 10, 1, seed=0).to(WORKING)
+    goal = 2.0 * TRIALS.choices.to(WORKING) - 1
+    return start, train_at_gamma(start, TRIALS.inputs, goal, gamma=0.5, target_loss=0.3).model
 
 
 def pair(**options: Any) -> tuple[nn.Module, nn.Module]:
-    start = rate_rnn(3, 10, 1, seed=0).to(WORKING)
-    goal = 2.0 * TRIALS.choices.to(WORKING) - 1
-    end = train_at_gamma(start, TRIALS.inputs, goal, gamma=0.5, target_loss=0.3).model
     both = []
-    for trained in (start, end):
+    for trained in ends():
         net = rate_rnn(3, 10, 1, seed=1, **options).to(WORKING)
         net.load_state_dict(trained.state_dict())
         both.append(net)
@@ -49,7 +54,7 @@ def test_each_step_is_located_by_its_inputs_so_far() -> None:
 def test_time_first_and_outputs_of_every_step_give_the_same() -> None:
     start, end = pair()
     wanted = locate_by_step(end, TRIALS.inputs, initial=start, steps=[2, 4], options=FAST)
-    for options in ({"every_step": True}, {"batch_first": False}, {"batch_first": False, "every_step": True}):
+    for options in ({"every_step": True}, {"batch_first": False}):
         first, last = pair(**options)
         late = not options.get("batch_first", True)
         x = TRIALS.inputs.transpose(0, 1) if late else TRIALS.inputs

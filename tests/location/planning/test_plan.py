@@ -209,7 +209,7 @@ def located(start):
 
 torch.manual_seed(0)
 located(made(8, 1))
-print(located(made(1400, 4)))
+print(located(made(1000, 4)))
 """
 
 

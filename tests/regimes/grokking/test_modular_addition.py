@@ -73,7 +73,7 @@ def test_a_small_start_is_rich_from_the_start() -> None:
 
 def test_alpha_delays_the_test_transition_without_decay() -> None:
     task = modular_addition(23, 0.7, seed=7)
-    found = [transitions(train_at_alpha(task, alpha, steps=1000, seed=7).series()) for alpha in (0.5, 2.0)]
+    found = [transitions(train_at_alpha(task, alpha, steps=700, seed=7).series()) for alpha in (0.5, 2.0)]
     assert found[0].test_time < found[1].test_time / 1.5
     assert found[0].late_share < found[1].late_share
 

@@ -58,7 +58,7 @@ def test_a_quadratic_diverges_above_two_over_lambda(share, want):
 
 
 @pytest.mark.parametrize(("ratio", "want"), [(1.0, "flow"), (2.5, "catapult"), (3.5, "catapult"), (4.5, "diverged")])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_wide_product_is_catapulted_between_two_and_four_over_lambda(ratio, want, seed):
     model = WideProduct(2000, seed)
     # L = f^2: in the wide limit the Hessian is 2 K, K = (|u|^2 + |v|^2)/n.

@@ -44,7 +44,7 @@ def test_products_leave_no_tensors_behind(activation: nn.Module) -> None:
 
     products(2)
     before = live_tensors()
-    products(200)
+    products(20)
     assert live_tensors() <= before
 
 
@@ -89,7 +89,7 @@ def test_locations_leave_no_tensors_behind() -> None:
 
     locations(2)
     before = live_tensors()
-    locations(10)
+    locations(3)
     assert live_tensors() <= before
 
 
