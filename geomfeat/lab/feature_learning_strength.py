@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 from statistics import fmean
 
 import pandas as pd

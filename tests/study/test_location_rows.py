@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.location._locate import locate
@@ -28,10 +28,15 @@ from geomfeat.study.location_rows import (
 )
 from geomfeat.study.options import StudyOptions
 from geomfeat.study.snapshots import Look, Subject, make_subject
-from tests.study.small import digits, model_at
+from tests.study import small
+from tests.study.small import model_at
 
 FAST = LocateOptions(n_bootstrap=2, n_probes=24)
 HOW: dict[str, Any] = {"seed": 0, "progress": False}
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    return small.digits(30)
 
 
 def subject(model: nn.Module | None = None, layers: str | list[str] = "*", **known: Any) -> Subject:
@@ -179,13 +184,13 @@ def test_a_lazily_trained_network_is_judged_by_its_change() -> None:
 
 def test_accuracy_is_left_out_where_outputs_are_not_the_classes() -> None:
     x, _ = digits()
-    assert accuracy_of(subject(), {"other": (x, torch.arange(60) % 3)})[0] == {}
+    assert accuracy_of(subject(), {"other": (x, torch.arange(30) % 3)})[0] == {}
     assert accuracy_of(subject(), {"none": (x, None)})[0] == {}
 
 
 def test_accuracy_refuses_labels_of_the_wrong_length() -> None:
     x, y = digits()
-    with pytest.raises(BadInput, match=r"evaluate\['test'\] has 60 inputs and 59 labels"):
+    with pytest.raises(BadInput, match=r"evaluate\['test'\] has 30 inputs and 29 labels"):
         accuracy_of(subject(), {"test": (x, y[:-1])})
 
 
@@ -215,7 +220,7 @@ def test_rows_of_a_frozen_network_say_that_nothing_moved() -> None:
 
 
 def test_the_interval_is_over_groups_where_there_are_enough() -> None:
-    x, y = digits(24)
+    x, y = small.digits(24)
     many, few = torch.arange(len(x)) // 4, torch.arange(len(x)) % 2
     found = []
     for groups in (None, many, few):

@@ -93,7 +93,7 @@ def test_default_layers_are_those_that_can_be_read(what: str) -> None:
         x,
         initial=start,
         measures=["participation_ratio"],
-        location=gf.LocateOptions(n_bootstrap=2),
+        location=False,
         progress=False,
         options=gf.StudyOptions(umap=False),
     )

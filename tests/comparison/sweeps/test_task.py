@@ -35,7 +35,8 @@ def test_the_code_of_a_run_is_all_that_decides_its_numbers() -> None:
 def test_a_run_is_located_by_its_own_rates_which_are_saved_with_it_where_they_are_not_plain(
     tmp_path: Path, optimizer: str
 ) -> None:
-    config = tiny(seeds=1, optimizer=optimizer, measure={"location": {"n_bootstrap": 2, "n_probes": 20}})
+    location = {"n_bootstrap": 2, "n_probes": 10}
+    config = tiny(seeds=1, optimizer=optimizer, train={"n": 20}, measure={"n": 20, "location": location})
     found = sweep(config, tmp_path, progress=False)
     (address, run), *_ = found.plan.items()
     home = tmp_path / "runs" / address
@@ -46,19 +47,19 @@ def test_a_run_is_located_by_its_own_rates_which_are_saved_with_it_where_they_ar
     seen = data.training().subsample(run.measure.n)
     again = locate(
         end, seen.inputs, initial=start, optimizer=rates, progress=False, seed=run.measure.seed,
-        options=LocateOptions(n_bootstrap=2, n_probes=20),
+        options=LocateOptions(n_bootstrap=2, n_probes=10),
     )  # fmt: skip
     assert again.metric == ("Adam state" if optimizer == "adam" else "plain: not known")
     rows = found.table.query("measure == 'location' and layer == '' and quantity == 'richness'")
     assert rows["value"].tolist() == [pytest.approx(again.richness, rel=1e-6)]
     plain = locate(
         end, seen.inputs, initial=start, progress=False, seed=run.measure.seed,
-        options=LocateOptions(n_bootstrap=2, n_probes=20),
+        options=LocateOptions(n_bootstrap=2, n_probes=10),
     )  # fmt: skip
     assert (plain.richness == again.richness) == (optimizer == "sgd")
     assert measured_again(tmp_path, address, run)["R"] == pytest.approx(
         locate(
             end, seen.inputs, initial=start, optimizer=rates, progress=False, seed=run.seed,
-            options=LocateOptions(n_probes=50, n_bootstrap=20, n_reinitialisations=4),
+            options=LocateOptions(n_probes=20, n_bootstrap=20, n_reinitialisations=4),
         ).richness, rel=1e-6,
     )  # fmt: skip

@@ -207,12 +207,29 @@ def test_a_validation_survives_its_files(real: tuple[Path, Validation], tmp_path
         load_validation(tmp_path)
 
 
-def test_a_look_that_was_copied_from_another_run_is_taken_again(real: tuple[Path, Validation]) -> None:
+@pytest.fixture
+def looks(real: tuple[Path, Validation], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses of the runs that are looked at; what is seen is what `real` has seen of them."""
+    saved = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in real[0].glob("*/looks/*.json")}
+    asked: list[str] = []
+
+    def look(home: Path, *_: Any) -> dict[str, Any]:
+        asked.append(home.name)
+        return {name: value for name, value in saved[home.name].items() if name not in ("format", "address")}
+
+    monkeypatch.setattr("geomfeat.comparison.validation.remeasure._look", look)
+    return asked
+
+
+def test_a_look_that_was_copied_from_another_run_is_taken_again(
+    real: tuple[Path, Validation], looks: list[str]
+) -> None:
     out, first = real
     one, two, *_ = sorted(out.glob("*/looks/*.json"))
     two.write_bytes(one.read_bytes())
     again = validate(out, only="mlp regression", rungs=(0.1, 1.0, 10.0), seeds=1, laws=False, progress=False)
     assert again.families.equals(first.families)
+    assert looks == [two.stem]
 
 
 @pytest.mark.parametrize("name", ["runs", "families", "laws", "onsets"])
@@ -249,13 +266,15 @@ def test_a_family_without_its_data_is_left_out_and_named(tmp_path: Path, monkeyp
 
 
 def test_a_look_of_another_format_is_taken_again(
-    real: tuple[Path, Validation], monkeypatch: pytest.MonkeyPatch
+    real: tuple[Path, Validation], looks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, first = real
     monkeypatch.setattr("geomfeat.comparison.validation.remeasure.FORMAT", -1)
     again = validate(out, only="mlp regression", rungs=(0.1, 1.0, 10.0), seeds=1, laws=False, progress=False)
     assert again.families.equals(first.families)
-    assert all(json.loads(path.read_text(encoding="utf-8"))["format"] == -1 for path in out.glob("*/looks/*.json"))
+    paths = sorted(out.glob("*/looks/*.json"))
+    assert sorted(looks) == [path.stem for path in paths]
+    assert all(json.loads(path.read_text(encoding="utf-8"))["format"] == -1 for path in paths)
 
 
 def test_the_page_tells_families_goals_and_misses(tmp_path: Path) -> None:
