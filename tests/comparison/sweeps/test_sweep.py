@@ -282,7 +282,7 @@ def test_the_results_file_is_the_table(made: tuple[Path, SweepResult]) -> None:
 
 def test_an_uncentred_sweep_is_not_held_against_the_theory_of_centred_ones(tmp_path: Path) -> None:
     location = {"n_probes": 10, "n_bootstrap": 2}
-    config = tiny(seeds=2, sigma=[0.5, 1.0], train={"n": 20}, measure={"n": 20, "measures": [], "location": location})
+    config = tiny(seeds=2, sigma=[0.5, 1.0], train={"n": 10}, measure={"n": 10, "measures": [], "location": location})
     theory = {}
     for centered in (True, False):
         own = {**config, "train": {**config["train"], "centered": centered}}
