@@ -11,6 +11,7 @@ import runpy
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -28,11 +29,11 @@ class Finished:
     stderr: str
 
 
-def warm_context() -> ForkServerContext:
-    """Where such processes are started."""
+def warm_context(imported: Sequence[str] = IMPORTED) -> ForkServerContext:
+    """Where such processes are started, with these modules."""
     context = multiprocessing.get_context("forkserver")
     assert isinstance(context, ForkServerContext)
-    context.set_forkserver_preload(IMPORTED)
+    context.set_forkserver_preload(list(imported))
     return context
 
 

@@ -24,6 +24,7 @@ LINEAR = 1024.0  # an alpha at which the network is its own linearisation
 STRENGTHS = (0.05, 0.1, 0.25, 0.5)  # eps at one alpha
 SCALED = (0.1, 0.25, 0.5)  # eps at one alpha * eps
 SAMPLES = {"full": (80, 150, 300, 600), "small": (80, 150, 300)}
+FEW_RECORDS = {"full": 10, "small": 5}  # in every factor of ten of the steps
 QUADRATIC = TASK.inputs * (TASK.inputs + 1) // 2  # features of degree two, of which the task is one direction
 FEATURES = QUADRATIC + TASK.inputs  # of the first kernel, all of degree one or two
 
@@ -45,13 +46,13 @@ def alignment_and_samples(size: str, seed: int, device: Device = "cpu") -> Knobs
     """Turn both knobs, from alpha = 1, eps = .25 and 150 samples."""
     draws = range(seed, seed + (4 if size == "full" else 2))
     # The networks from which both knobs are turned are in three of these groups, and are trained once.
-    runs = cache(lambda task, alpha: _runs(task, alpha, draws, device))
+    runs = cache(lambda task, alpha: _runs(task, alpha, draws, FEW_RECORDS[size], device))
     at_alpha = {eps: runs(PolynomialTask(eps=eps), 1.0) for eps in STRENGTHS}
     at_product = {eps: runs(PolynomialTask(eps=eps), 0.25 / eps) for eps in SCALED}
     by_samples = {float(p): runs(PolynomialTask(samples=p), 1.0) for p in SAMPLES[size]}
     kernel = {float(p): runs(PolynomialTask(samples=p), LINEAR) for p in SAMPLES[size]}
-    many = range(seed, seed + (16 if size == "full" else 8))
-    first = {p: _fit_by_linear_features(p, many, device) for p in (60, 80, 150, 300)}
+    many = range(seed, seed + (16 if size == "full" else 6))
+    first = {p: _fit_by_linear_features(p, many, device) for p in ((60, 80, 150, 300) if size == "full" else (80, 150))}
     aligned = {eps: _alignment(eps, range(seed, seed + 8)) for eps in (0.5, 1.0, 2.0, 4.0)}
     plots = [_strength_plot(at_alpha, at_product), _alignment_plot(aligned), _sample_plot(by_samples, kernel),
              _first_plot(first)]  # fmt: skip
@@ -64,13 +65,13 @@ def alignment_and_samples(size: str, seed: int, device: Device = "cpu") -> Knobs
     return Knobs(plots, checks, rows, _answer(at_alpha, at_product, by_samples))
 
 
-def _runs(task: PolynomialTask, alpha: float, draws: range, device: Device) -> list[dict[str, float]]:
+def _runs(task: PolynomialTask, alpha: float, draws: range, per_decade: int, device: Device) -> list[dict[str, float]]:
     """One run for each draw: times in steps at rate N / alpha^2."""
     # The kernel grows as 1 + eps^2, and the largest stable rate falls.
     rate = FASTER / (1 + task.eps**2)
     steps = round(HORIZON / rate)
     found = polynomial_grokking(
-        [alpha], draws, steps=steps, rate=rate, task=task, per_decade=10, device=device
+        [alpha], draws, steps=steps, rate=rate, task=task, per_decade=per_decade, device=device
     )  # fmt: skip
     rows = []
     for (draw, _), series in found.series.items():
@@ -85,7 +86,7 @@ def _runs(task: PolynomialTask, alpha: float, draws: range, device: Device) -> l
 def _fit_by_linear_features(samples: int, draws: range, device: Device = "cpu") -> tuple[float, float]:
     """Test loss once the linear features have fitted, the quadratic ones not begun: mean over draws, and its error."""
     task = PolynomialTask(eps=0.01, samples=samples)
-    found = polynomial_grokking([LINEAR], draws, steps=150, rate=FASTER, task=task, per_decade=5, device=device)
+    found = polynomial_grokking([LINEAR], draws, steps=150, rate=FASTER, task=task, per_decade=1, device=device)
     losses = [series.test_loss[-1] for series in found.series.values() if series.test_loss is not None]
     return fmean(losses), stdev(losses) / len(losses) ** 0.5
 

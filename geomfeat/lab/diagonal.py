@@ -33,7 +33,7 @@ from geomfeat.regimes.linearization.response import respond
 
 DEPTHS = (2, 3, 4)
 INPUTS, SAMPLES, NONZERO = 40, 20, 3
-SIZES = {"full": (0.25, 3), "small": (1.0, 2)}  # decades of R between starts, draws of the data
+SIZES = {"full": (0.25, 3), "small": (1.0, 1)}  # decades of R between starts, draws of the data
 FROM, TO = -1.5, 4.0  # R of the laziest and the richest start, about
 SPREAD, UNEQUAL = 0.3, 1.5  # of log10 alpha over coordinates; u0 / alpha = alpha / v0
 SHARE = 0.01  # of the change that is left when the linear response stops

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 from statistics import fmean
 
 import pandas as pd
@@ -33,7 +34,7 @@ FALLEN = 0.9  # loss at which the silent period ends
 LAZY, RICH = 1e-3, 1e3
 ENSEMBLE = {"full": {"n": 50, "seeds": 8, "widths": (64, 128, 256, 512, 1024),
                      "powers": range(-3, 4)},
-            "small": {"n": 20, "seeds": 6, "widths": (128, 256, 512), "powers": (-3, -2, 3)}}  # fmt: skip
+            "small": {"n": 20, "seeds": 5, "widths": (128, 256, 512), "powers": (-3, -2, 3)}}  # fmt: skip
 ASYMPTOTIC = {"full": 256, "small": 128}  # width from which the kernel's noise is small beside its eigenvalues
 TARGET_LOSS = 0.1
 
@@ -151,17 +152,21 @@ def _ensembles(size: str, seed: int, progress: bool, device: Device) -> pd.DataF
     assert data.test_labels is not None
     wanted = centred_one_hot(data.test_labels, 10, WORKING)
     inputs, labels, unseen = (part.to(device) for part in (data.inputs, data.labels, data.test_inputs))
-    rows = []
-    for width, gamma, over in tqdm(cells, desc="ensembles", disable=not progress, leave=False):
+
+    @cache  # networks of the middle width are in both series
+    def ensemble(width: int, gamma: float) -> dict[str, float]:
         outputs = []
         for s in range(chosen["seeds"]):
             net = mlp(hidden=(width,), bias=False, parameterization="ntk", seed=seed + s).to(device)
             trained = train_at_gamma(net, inputs, labels, gamma=gamma, target_loss=TARGET_LOSS,
                                      max_steps=5000, options=TrainOptions(momentum=0.0))  # fmt: skip
             outputs.append(scaled_outputs(trained.model, net, unseen, gamma=gamma).to("cpu", WORKING))
-        rows.append({"over": over, "width": width, "gamma": gamma, "lazy": gamma == LAZY,
-                     **_ensemble(torch.stack(outputs), wanted)})  # fmt: skip
-    return pd.DataFrame(rows)
+        return _ensemble(torch.stack(outputs), wanted)
+
+    return pd.DataFrame(
+        {"over": over, "width": width, "gamma": gamma, "lazy": gamma == LAZY, **ensemble(width, gamma)}
+        for width, gamma, over in tqdm(cells, desc="ensembles", disable=not progress, leave=False)
+    )
 
 
 def _ensemble(outputs: Tensor, wanted: Tensor) -> dict[str, float]:

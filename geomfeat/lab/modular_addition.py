@@ -41,7 +41,7 @@ Runs = dict[str, list[tuple[TrainingSeries, TransitionReport]]]
     source="Gromov 2023; Liu et al. 2023, section 3; Kumar et al. 2024, section 4; Lyu et al. 2024",
 )
 def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
-    seeds, alphas, steps = (3, (0.5, 1.0, 2.0, 4.0), 2000) if size == "full" else (1, (0.5, 2.0), 1500)
+    seeds, alphas, steps = (3, (0.5, 1.0, 2.0, 4.0), 2000) if size == "full" else (1, (0.5, 2.0), 900)
     modulus = 23
     plan = _plan(modulus, alphas, steps, device)
     runs: Runs = {name: [] for name in plan}

@@ -22,7 +22,7 @@ from geomfeat.network import Network
 from geomfeat.numerics import WORKING, Device, stream, times
 
 # Width -> draws of the weights. Wide networks need few: what differs between them falls with the width.
-DRAWS = {"full": {64: 8, 128: 8, 256: 6, 512: 3, 1024: 1, 2048: 1}, "small": {128: 8, 512: 3}}
+DRAWS = {"full": {64: 8, 128: 8, 256: 6, 512: 3, 1024: 1, 2048: 1}, "small": {128: 3, 384: 2}}
 # Slopes without the optimizer are fitted to wider networks only: at width 64 the layers that lose their part of the
 # kernel with the width still hold some.
 PLAIN_FROM = 128

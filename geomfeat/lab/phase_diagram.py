@@ -25,7 +25,7 @@ VARIANCE, WIDTH = (-5.0, 1.0), (0.25, 4.0)  # powers of the dimension
     source="Tu, Aranguri and Jacot 2024, section 3",
 )
 def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
-    cells, steps = (30, 300) if size == "full" else (9, 200)
+    cells, steps = (30, 300) if size == "full" else (9, 100)
     signal, observed = (part.to(device) for part in noisy_low_rank(DIMENSION, RANK, NOISE, seed=seed))
     variance, width = (torch.linspace(*ends, cells).tolist() for ends in (VARIANCE, WIDTH))
     found = phase_diagram(observed, variance, width, signal=signal, max_steps=steps, seed=seed)

@@ -29,7 +29,7 @@ from geomfeat.models.functional import functional
 from geomfeat.numerics import WORKING, Device, stream
 from geomfeat.tangent import vjp
 
-SIZES = {"full": (9, range(-6, 7), 3), "small": (3, range(-6, 7, 2), 2)}  # scales, log2 of the imbalances, seeds
+SIZES = {"full": (9, range(-6, 7), 3), "small": (2, (-6, -4, 0, 4, 6), 1)}  # scales, log2 of the imbalances, seeds
 SCALES = (-0.5, 0.5)  # log10 of sqrt(a w), first and last
 MODES = (1.0, 3.0)  # singular values of the linear target, first and last
 DIMENSION, SAMPLES, UNITS = 5, 20, 256

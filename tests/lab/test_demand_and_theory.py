@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from geomfeat.lab.demand_and_theory import run
+from tests.lab.small_runs import small_run
 
 
 def test_demand_follows_theory_and_the_layers_of_one_network_differ() -> None:
-    found = run("small", 1, False)
+    found = small_run("demand-and-theory")
     assert found.failed == []
     modes = found.table[found.table["part"] == "mode"]
     wide = modes[modes["width"] == 1024]

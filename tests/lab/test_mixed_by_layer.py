@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from geomfeat.lab._train_by_layer import LEFT, train_by_layer
-from geomfeat.lab.mixed_by_layer import DATA, data_of, run
+from geomfeat.lab.mixed_by_layer import DATA, data_of
 from geomfeat.models.mlp import mlp
+from tests.lab.small_runs import small_run
 
 
 def test_rates_are_those_of_the_layers_and_the_model_is_left_alone() -> None:
@@ -43,7 +44,7 @@ def test_data_have_unit_size_and_centred_targets() -> None:
 
 
 def test_own_movement_tells_layers_apart_where_total_drift_does_not() -> None:
-    found = run("small", 0, False)
+    found = small_run("mixed-by-layer")
     assert found.failed == []
     frozen = found.table[found.table["truth"] == "frozen"]
     assert frozen["inherited"].max() > 1, "a frozen layer moved by its own size"

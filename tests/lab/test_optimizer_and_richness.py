@@ -59,9 +59,9 @@ def test_a_row_holds_what_locate_says(start: Start, optimizer: str) -> None:
                       options=gf.LocateOptions(n_bootstrap=2))  # fmt: skip
     assert row["R_plain"] == pytest.approx(plain.richness, abs=1e-9)
     assert (abs(row["R"] - row["R_plain"]) > 0.01) == (optimizer == ADAMW)
-    last = runs.along(start, start.rule(optimizer, 0.3, max_steps=800), trained.steps, (0.5,))
-    assert [one["time"] for one in last] == [0.5, 1.0]
-    assert last[1]["M"] == pytest.approx(row["M"], abs=1e-9)
+    last = runs.along(start, start.rule(optimizer, 0.3, max_steps=800), row, (0.5, 1.0))
+    assert [one["time"] for one in last] == [0.5, 1.0, 1.0]
+    assert [one["M"] for one in last[1:]] == pytest.approx([row["M"], row["M"]], abs=1e-9)
     assert last[0]["M"] < last[1]["M"]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.location._locate import locate
@@ -28,10 +29,16 @@ from geomfeat.study.location_rows import (
 )
 from geomfeat.study.options import StudyOptions
 from geomfeat.study.snapshots import Look, Subject, make_subject
-from tests.study.small import digits, model_at
+from tests.study import small
+from tests.study.small import model_at
 
-FAST = LocateOptions(n_bootstrap=2, n_probes=24)
+FAST = LocateOptions(n_bootstrap=2, n_probes=24, share_left=0.05)
+AS_A_LADDER = replace(FAST, share_left=None)  # a ladder has R as the mean over shares
 HOW: dict[str, Any] = {"seed": 0, "progress": False}
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    return small.digits(30)
 
 
 def subject(model: nn.Module | None = None, layers: str | list[str] = "*", **known: Any) -> Subject:
@@ -42,8 +49,8 @@ def subject(model: nn.Module | None = None, layers: str | list[str] = "*", **kno
     )
 
 
-def located(made: Subject) -> Location:
-    where, note = locate_subject(made, asked=StudyOptions(), options=FAST, **HOW)
+def located(made: Subject, options: LocateOptions = FAST) -> Location:
+    where, note = locate_subject(made, asked=StudyOptions(), options=options, **HOW)
     assert where is not None, note
     return where
 
@@ -88,9 +95,9 @@ def test_a_network_that_cannot_be_located_has_failed_rows_that_say_why() -> None
 def test_a_ladder_that_cannot_be_used_costs_the_gamma_only() -> None:
     made = subject()
     other = Ladder(pd.DataFrame({"gamma": [0.1, 1.0], "richness": [-1.0, 0.0], "converged": True}), 0.05, ("fc9",), 24)
-    where, note = locate_subject(made, asked=StudyOptions(ladder=other), options=FAST, **HOW)
+    where, note = locate_subject(made, asked=StudyOptions(ladder=other), options=AS_A_LADDER, **HOW)
     assert where is not None
-    assert where.richness == located(made).richness
+    assert where.richness == located(made, AS_A_LADDER).richness
     assert where.flags[-1].startswith("No equivalent gamma: the ladder was measured on 24 probes and layers fc9")
     failed = [r for r in location_rows(where, made, note) if not r["ok"]]
     assert [(r["quantity"], "ladder" in r["note"]) for r in failed] == [("equivalent_gamma", True)]
@@ -100,7 +107,7 @@ def test_rows_and_ladders_know_what_was_read() -> None:
     made = subject()
     rungs = pd.DataFrame({"gamma": [0.1, 1.0], "richness": [-1.0, 0.0], "converged": True})
     centred = Ladder(rungs, 0.05, ("1", "3"), 24, readout="outputs less their mean")
-    where, note = locate_subject(made, asked=StudyOptions(ladder=centred), options=FAST, **HOW)
+    where, note = locate_subject(made, asked=StudyOptions(ladder=centred), options=AS_A_LADDER, **HOW)
     assert where is not None
     assert "measured on 'outputs less their mean', the model on 'outputs': give locate and train_ladder" in note
     assert {'"readout": "outputs"' in r["options"] for r in location_rows(where, made, "") if r["ok"]} == {True}
@@ -110,7 +117,7 @@ def test_a_ladder_gives_rows_with_the_equivalent_gamma() -> None:
     made = subject()
     rungs = pd.DataFrame({"gamma": [0.1, 1.0, 10.0], "richness": [-1.0, 0.0, 1.0], "converged": True})
     ladder = Ladder(rungs, 0.05, ("1", "3"), 24)
-    where, note = locate_subject(made, asked=StudyOptions(ladder=ladder), options=FAST, **HOW)
+    where, note = locate_subject(made, asked=StudyOptions(ladder=ladder), options=AS_A_LADDER, **HOW)
     assert where is not None, note
     rows = {r["quantity"]: r["value"] for r in location_rows(where, made, note) if r["layer"] == ""}
     assert rows["equivalent_gamma"] == where.equivalent_gamma
@@ -179,13 +186,13 @@ def test_a_lazily_trained_network_is_judged_by_its_change() -> None:
 
 def test_accuracy_is_left_out_where_outputs_are_not_the_classes() -> None:
     x, _ = digits()
-    assert accuracy_of(subject(), {"other": (x, torch.arange(60) % 3)})[0] == {}
+    assert accuracy_of(subject(), {"other": (x, torch.arange(30) % 3)})[0] == {}
     assert accuracy_of(subject(), {"none": (x, None)})[0] == {}
 
 
 def test_accuracy_refuses_labels_of_the_wrong_length() -> None:
     x, y = digits()
-    with pytest.raises(BadInput, match=r"evaluate\['test'\] has 60 inputs and 59 labels"):
+    with pytest.raises(BadInput, match=r"evaluate\['test'\] has 30 inputs and 29 labels"):
         accuracy_of(subject(), {"test": (x, y[:-1])})
 
 
@@ -215,14 +222,15 @@ def test_rows_of_a_frozen_network_say_that_nothing_moved() -> None:
 
 
 def test_the_interval_is_over_groups_where_there_are_enough() -> None:
-    x, y = digits(24)
+    x, y = small.digits(24)
     many, few = torch.arange(len(x)) // 4, torch.arange(len(x)) % 2
+    options = LocateOptions(n_probes=len(x), n_bootstrap=4, share_left=0.05)
     found = []
     for groups in (None, many, few):
         made = make_subject(
             model_at(2), x, y, groups=groups, initial=model_at(0), checkpoints=None, layers="*", look=Look.of()
         )
-        where, _ = locate_subject(made, asked=StudyOptions(), options=LocateOptions(n_probes=len(x)), **HOW)
+        where, _ = locate_subject(made, asked=StudyOptions(), options=options, **HOW)
         assert where is not None
         found.append(where)
     plain, over_groups, over_samples = found

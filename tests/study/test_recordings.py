@@ -138,17 +138,17 @@ def test_the_controls_of_the_capacity_run_beside_it_by_default() -> None:
 
 
 def test_areas_of_unequal_size_have_their_capacity_at_equal_numbers_of_units() -> None:
-    x = torch.randn(48, 50, generator=stream(0, "areas"), dtype=torch.float64)
-    x = x + 3 * torch.randn(4, 50, generator=stream(1, "areas"), dtype=torch.float64)[[0, 1, 2, 3] * 12]
-    rec = gf.Recording(x, CONDITION, area=["V1"] * 30 + ["IT"] * 20)
+    x = torch.randn(24, 25, generator=stream(0, "areas"), dtype=torch.float64)
+    x = x + 3 * torch.randn(4, 25, generator=stream(1, "areas"), dtype=torch.float64)[[0, 1, 2, 3] * 6]
+    rec = gf.Recording(x, CONDITION[:24], area=["V1"] * 15 + ["IT"] * 10)
     rows = analyze_recording(rec, measures=["capacity"], progress=False).table
     rows = rows[rows["measure"] == "capacity_matched"].set_index(["layer", "quantity"])
     direct = gf.matched_capacities(rec.to_representations(), repeats=5, n_draws=50)
-    assert direct.n_features == 20
+    assert direct.n_features == 10
     for i, area in enumerate(direct.names):
         for name in ("capacity", "radius", "axis_alignment"):
             assert rows.loc[(area, name), "value"] == float(direct.mean[name][i])
             assert rows.loc[(area, name), "stderr"] == float(direct.se[name][i])
-            assert "matched at 12 points a class and 20 units" in rows.loc[(area, name), "note"]
+            assert "matched at 6 points a class and 10 units" in rows.loc[(area, name), "note"]
     equal = analyze_recording(rec.select(area="IT"), measures=["capacity"], progress=False).table
     assert "capacity_matched" not in set(equal["measure"])

@@ -93,13 +93,13 @@ def test_default_layers_are_those_that_can_be_read(what: str) -> None:
         x,
         initial=start,
         measures=["participation_ratio"],
-        location=gf.LocateOptions(n_bootstrap=2),
+        location=False,
         progress=False,
         options=gf.StudyOptions(umap=False),
     )
     table = measured.table[measured.table["measure"] == "participation_ratio"]
     assert set(table["layer"]) == set(_expected(what))
-    located = gf.locate(end, x, initial=start, progress=False, options=gf.LocateOptions(n_bootstrap=2))
+    located = gf.locate(end, x, initial=start, progress=False, options=gf.LocateOptions(n_bootstrap=2, share_left=0.01))
     assert set(located.layers["layer"]) == set(_expected(what))
     message = any(flag.startswith("Left out: odd") for flag in located.flags)
     assert message == (what in UNREAD and what not in ("an empty mapping", "nothing", "a word"))
@@ -121,7 +121,12 @@ def test_a_layer_given_by_name_raises_where_it_cannot_be_read(what: str) -> None
         )
     with pytest.raises(gf.errors.GeomfeatError, match="odd"):
         gf.locate(
-            end, x, initial=start, layers=["odd", "last"], progress=False, options=gf.LocateOptions(n_bootstrap=2)
+            end,
+            x,
+            initial=start,
+            layers=["odd", "last"],
+            progress=False,
+            options=gf.LocateOptions(n_bootstrap=2, share_left=0.01),
         )
 
 

@@ -156,14 +156,15 @@ def _times(starts: Sequence[Start], found: Sequence[Table], chosen: Size, step: 
     rows = []
     for start, (label, (share, schedule)) in itertools.product(starts, PATHS.items()):
         wanted = {"start": start.name, "seed": start.seed, "optimizer": SGD, "share": share}
-        known = rows_of(rates, **wanted, reached=True)["steps"].tolist()
+        known = rows_of(rates, **wanted, reached=True).to_dict("records")
         if start.name not in chosen.paths or not known:
             continue
-        options, steps = start.rule(SGD, share, max_steps=known[0]), known[0]
+        end = known[0]
+        options = start.rule(SGD, share, max_steps=end["steps"])
         if schedule:
-            options = runs.schedules(start, SGD, share, steps)[schedule]
-            steps = rows_of(schedules, **wanted, schedule=schedule)["steps"].item()
-        for row in runs.along(start, options, steps, chosen.times):
+            options = runs.schedules(start, SGD, share, end["steps"])[schedule]
+            (end,) = rows_of(schedules, **wanted, schedule=schedule).to_dict("records")
+        for row in runs.along(start, options, end, chosen.times):
             rows.append({"start": start.name, "seed": start.seed, "training": label, **row})
         step()
     return pd.DataFrame(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -129,8 +130,14 @@ def schedules(start: Start, optimizer: str, share: float, steps: int) -> dict[st
     return dict(zip(SCHEDULES, found, strict=True))
 
 
-def along(start: Start, options: PlainOptions, steps: int, shares: tuple[float, ...]) -> list[dict[str, float]]:
-    """R, M, E and the kernel after these shares of a training's steps, and at its end, in the metric of its end."""
-    at = {share: math.ceil(share * steps) for share in (*shares, 1.0)}
+def along(
+    start: Start, options: PlainOptions, end: Mapping[Hashable, Any], shares: tuple[float, ...]
+) -> list[dict[str, float]]:  # fmt: skip
+    """R, M, E and the kernel after these shares of a training's steps, in the metric of its end, and at its end.
+
+    end: the row of the same training, which is made again for the networks on its way.
+    """
+    at = {share: math.ceil(share * end["steps"]) for share in shares}
     trained = train(start, replace(options, snapshot_steps=tuple(at.values())))
-    return [{"time": share} | located(start, trained, trained.snapshots[step]) for share, step in at.items()]
+    rows = [{"time": share} | located(start, trained, trained.snapshots[step]) for share, step in at.items()]
+    return [*rows, {"time": 1.0} | {name: end.get(name, math.nan) for name in rows[0] if name != "time"}]

@@ -43,7 +43,7 @@ class Size:
 SIZES = {
     "full": Size(48, 24, 0.1, (3, 5), (0.5, 1.5), (1, 4, 16, None), (0.1, 1.0, 10.0), (0.2, 0.5, 1.0, 1.5, 2.0, 2.5),
                  ((1.4, 2.0, 2.5), (3.0, 10.0, 30.0))),
-    "small": Size(24, 12, 0.2, (2, 2), (1.5,), (1, None), (0.3, 3.0), (0.2, 2.0), ((1.4,), (10.0,))),
+    "small": Size(24, 8, 0.2, (2, 2), (1.5,), (1, None), (0.3, 3.0), (0.2, 2.0), ((1.4,), (10.0,))),
 }  # fmt: skip
 
 
@@ -80,14 +80,15 @@ def _found(chosen: Size, seed: int, step: Callable[[], object], device: Device) 
     known: dict[Any, dict[str, Any]] = {}
 
     def row(gain: float, rank: int | None, scale: float, norm: str, own: int) -> dict[str, Any]:
-        key = (gain, rank, scale, norm, own)
+        # Both norms agree at full rank.
+        key = (gain, rank, scale, norm if rank else EQUAL, own)
         if key not in known:
             known[key] = trained_and_located(
                 gain, rank, scale, own, norm=norm, units=chosen.units, trials=chosen.trials, target=chosen.target,
                 device=device,
             )  # fmt: skip
         step()
-        return known[key]
+        return known[key] | {"norm": norm}
 
     g, full = chosen.strength, (None,)
     grid = itertools.product(chosen.gains, chosen.ranks, chosen.scales, (EQUAL,), few)

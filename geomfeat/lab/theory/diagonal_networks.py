@@ -33,14 +33,15 @@ def flow(x: Array, y: Array, start: Weights, depth: int, share_left: float = 1e-
 
     RuntimeError where the integrator has not got there.
     """
-    d, inner = x.shape[1], x.T @ x
+    d = x.shape[1]
+    both = np.hstack([x, -x])  # X beta = [X, -X] (u^D, v^D)
+    inner, back = both.T @ both, np.ascontiguousarray(both.T)
     first = float(np.square(y - x @ product(start, depth)).sum())
 
     def loads(z: Array) -> tuple[Array, Array]:
-        """d beta / d (u, v), and X' residual."""
-        u, v = z[:d], z[d:]
-        pulled = x.T @ (y - x @ product((u, v), depth))
-        return depth * np.concatenate([u ** (depth - 1), -(v ** (depth - 1))]), np.tile(pulled, 2)
+        """D (u, v)^(D - 1), and [X, -X]' residual."""
+        power = z ** (depth - 1)
+        return depth * power, back @ (y - both @ (power * z))
 
     def velocity(_: float, z: Array) -> Array:
         slope, pulled = loads(z)
@@ -48,11 +49,11 @@ def flow(x: Array, y: Array, start: Weights, depth: int, share_left: float = 1e-
 
     def curvature(_: float, z: Array) -> Array:
         slope, pulled = loads(z)
-        bent = depth * (depth - 1) * np.concatenate([z[:d] ** (depth - 2), -(z[d:] ** (depth - 2))])
-        return np.diag(bent * pulled) - np.outer(slope, slope) * np.tile(inner, (2, 2))
+        return np.diag(depth * (depth - 1) * z ** (depth - 2) * pulled) - np.outer(slope, slope) * inner
 
     def arrived(_: float, z: Array) -> float:
-        return float(np.square(y - x @ product((z[:d], z[d:]), depth)).sum()) - share_left * first
+        off = y - both @ z**depth
+        return float(off @ off) - share_left * first
 
     arrived.terminal = True  # pyright: ignore[reportFunctionMemberAccess]
     found = solve_ivp(velocity, (0, 1e12), np.concatenate(start), "LSODA", events=arrived, jac=curvature, rtol=1e-9,

@@ -28,8 +28,10 @@ def recorded(counts: list[int], noise: float, seed: int, **more: Any) -> gf.Reco
     return gf.Recording(x, [CONDITIONS[i] for i in place], **more)
 
 
-def run(models: dict[str, Any], *given: Any, trials: str = "means", **more: Any) -> gf.ModelComparison:
-    options = CompareOptions(trials=trials, n_draws=20, n_bootstrap=20)
+def run(
+    models: dict[str, Any], *given: Any, trials: str = "means", n_draws: int = 20, **more: Any
+) -> gf.ModelComparison:
+    options = CompareOptions(trials=trials, n_draws=n_draws, n_bootstrap=20)
     return compare(models, *given, **{"measures": [], "progress": False, "options": options, **more})
 
 
@@ -142,12 +144,12 @@ def test_capacities_of_recordings_are_compared_at_equal_numbers_of_trials_and_un
     for name, trials, units in (("few", 4, 12), ("many", 10, 16)):
         x = centers.repeat_interleave(trials, 0) + torch.randn(4 * trials, 16, generator=draws, dtype=torch.float64)
         sets[name] = gf.Recording(x[:, :units], np.repeat(CONDITIONS[:4], trials))
-    row = run(sets, trials="matched", measures=["capacity"]).differences.iloc[0]
+    row = run(sets, trials="matched", measures=["capacity"], n_draws=8).differences.iloc[0]
     assert row["note"].startswith(
         "matched at 4 points a class and 12 units: mean of 10 random choices (seed 0), of: few 4"
     )
     assert "many 10 points a class and 16 units" in row["note"]
-    by_hand = gf.matched_capacities({k: rec.to_representation() for k, rec in sets.items()}, n_draws=20)
+    by_hand = gf.matched_capacities({k: rec.to_representation() for k, rec in sets.items()}, n_draws=8)
     wanted, error = by_hand.difference("few", "many", log=True)
     assert (row["log_difference"], row["stderr"]) == pytest.approx((wanted, error))
     assert abs(wanted) < 4 * error

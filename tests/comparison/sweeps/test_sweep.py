@@ -79,7 +79,8 @@ def test_a_task_leaves_the_process_as_it_was(tmp_path: Path) -> None:
 def test_the_table_has_the_documented_columns_and_rows(tmp_path: Path) -> None:
     asked = ["capacity", "cka_linear_unbiased"]
     config = tiny(seeds=1, eta=[0.05, 1e4], sigma_of={"fc1": 1.0}, gamma0=1.0, batch_size=[None, 25],
-                  measure={"measures": asked, "location": {"n_probes": 10, "n_bootstrap": 2}})  # fmt: skip
+                  train={"n": 30},
+                  measure={"n": 30, "measures": asked, "location": {"n_probes": 10, "n_bootstrap": 2}})  # fmt: skip
     table = sweep(config, tmp_path, progress=False).table
     assert list(table.columns) == [
         "run", "seed", "at", "data", "architecture", "width", "depth", "parameterization", "sigma", "eta", "gamma",
@@ -128,7 +129,9 @@ def test_a_training_is_judged_over_time_by_the_steps_between(tmp_path: Path) -> 
 
 
 def test_the_location_alone_and_nothing_at_all_can_be_measured(tmp_path: Path) -> None:
-    alone = tiny(seeds=1, measure={"measures": [], "location": {"n_probes": 10, "n_bootstrap": 2}})
+    alone = tiny(
+        seeds=1, train={"n": 20}, measure={"n": 20, "measures": [], "location": {"n_probes": 10, "n_bootstrap": 2}}
+    )
     assert set(sweep(alone, tmp_path / "a", progress=False).table["measure"]) == {"training", "location"}
     nothing = tiny(seeds=1, measure={"measures": []})
     assert set(sweep(nothing, tmp_path / "b", progress=False).table["measure"]) == {"training"}
@@ -245,13 +248,13 @@ def test_damaged_folders_are_counted_when_they_are_made_again(
 
 
 def test_the_time_is_estimated_from_a_few_steps_and_then_from_what_was_made(tmp_path: Path) -> None:
-    config = tiny(seeds=3, train={"target_loss": None, "max_steps": 200})
+    config = tiny(seeds=2, train={"target_loss": None, "max_steps": 200})
     before = estimate(*found_in(planned(config, tmp_path)))
-    assert (before.trainings, before.finished, before.at_most) == (3, 0, True)
+    assert (before.trainings, before.finished, before.at_most) == (2, 0, True)
     assert not (tmp_path / "runs").exists()
     sweep(config, tmp_path, progress=False)
     after = estimate(*found_in(planned(config, tmp_path)))
-    assert (after.trainings, after.finished, after.at_most) == (3, 3, False)
+    assert (after.trainings, after.finished, after.at_most) == (2, 2, False)
     manifests = [json.loads(p.read_text()) for p in tmp_path.glob("runs/*/run.json")]
     assert after.seconds == pytest.approx(np.mean([m["seconds"] for m in manifests]))
     assert before.seconds < 100 * after.seconds
@@ -279,7 +282,7 @@ def test_the_results_file_is_the_table(made: tuple[Path, SweepResult]) -> None:
 
 def test_an_uncentred_sweep_is_not_held_against_the_theory_of_centred_ones(tmp_path: Path) -> None:
     location = {"n_probes": 10, "n_bootstrap": 2}
-    config = tiny(seeds=2, sigma=[0.5, 1.0], measure={"measures": [], "location": location})
+    config = tiny(seeds=2, sigma=[0.5, 1.0], train={"n": 10}, measure={"n": 10, "measures": [], "location": location})
     theory = {}
     for centered in (True, False):
         own = {**config, "train": {**config["train"], "centered": centered}}

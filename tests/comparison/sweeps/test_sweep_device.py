@@ -46,10 +46,10 @@ def test_what_was_made_on_one_device_is_kept_on_another(tmp_path: Path, device: 
 
 
 def test_a_sweep_is_computed_where_it_is_asked_to_be(tmp_path: Path, device: str) -> None:
-    found = sweep(tiny(seeds=1, measure={"location": {"n_bootstrap": 2}}), tmp_path, device=device, progress=False)
-    table = found.table
+    config = tiny(seeds=1, train={"n": 20}, measure={"n": 20, "location": {"n_bootstrap": 2}})
+    table = sweep(config, tmp_path, device=device, progress=False).table
     assert set(table.loc[table["measure"] == "stable_rank", "device"]) == {device}
-    other = sweep(tiny(seeds=1, measure={"location": {"n_bootstrap": 2}}), tmp_path / "cpu", progress=False).table
+    other = sweep(config, tmp_path / "cpu", progress=False).table
     same = ["train_loss", "richness"]
     for name in same:
         values = [t.loc[(t["quantity"] == name) & (t["layer"].fillna("") == ""), "value"] for t in (table, other)]

@@ -71,11 +71,11 @@ from geomfeat.cli._app import command
 from tests.comparison.sweeps_on_disk import tiny
 try:
     with command(debug=False):
-        print(gf.sweep(tiny(seeds=6, train={"target_loss": None, "max_steps": 400}), sys.argv[1], progress=False))
+        print(gf.sweep(tiny(seeds=5, train={"target_loss": None, "max_steps": 300}), sys.argv[1], progress=False))
 except typer.Exit as end:
     sys.exit(end.exit_code)
 """
-SIX = tiny(seeds=6, train={"target_loss": None, "max_steps": 400})
+FIVE = tiny(seeds=5, train={"target_loss": None, "max_steps": 300})
 
 
 # How it ends: by Ctrl-C, as a batch system ends a job, or in the middle of anything.
@@ -93,21 +93,21 @@ def test_an_interrupted_sweep_goes_on_where_it_was(
     assert end.returncode == code
     assert words in end.stderr
     there = finished(out)
-    assert 2 <= there < 6
+    assert 2 <= there < 5
     if how != signal.SIGKILL:
         assert left_over(out) == []
-    found = sweep(SIX, out, progress=False)
-    assert (len(counted), found.outcomes) == (6 - there, {"completed": 6})
+    found = sweep(FIVE, out, progress=False)
+    assert (len(counted), found.outcomes) == (5 - there, {"completed": 5})
     assert left_over(out) == []
 
 
 def test_two_sweeps_at_once_on_one_folder_make_every_run_once(tmp_path: Path, counted: Counted) -> None:
     other, out = started(SWEEP, tmp_path), tmp_path / "out"
     wait_for(lambda: finished(out) >= 1)
-    ours = sweep(SIX, out, progress=False)
+    ours = sweep(FIVE, out, progress=False)
     end = other.finished(timeout=120)
-    assert end.stdout.startswith("6 trainings: 6 completed"), end.stderr
-    assert ours.outcomes == {"completed": 6}
-    assert finished(out) == 6
+    assert end.stdout.startswith("5 trainings: 5 completed"), end.stderr
+    assert ours.outcomes == {"completed": 5}
+    assert finished(out) == 5
     assert left_over(out) == []
-    assert len(counted) < 6
+    assert len(counted) < 5

@@ -22,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepResult, Path]:
     whole: dict[str, Any] = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     small = whole | {
         "data": [spec.replace("n=96", "n=16") for spec in whole["data"][1:2]], "width": 16, "rank": [1, 16], "seeds": 1,
-        "train": whole["train"] | {"target_loss": 0.3, "max_steps": 600, "snapshots": 4},
+        "train": whole["train"] | {"target_loss": 0.3, "max_steps": 600, "snapshots": 3},
         "measure": whole["measure"] | {"location": {"n_probes": 12, "n_bootstrap": 2}, "n": 16},
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("recurrent")

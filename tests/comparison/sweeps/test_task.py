@@ -8,7 +8,7 @@ import pytest
 import geomfeat
 from geomfeat.comparison.sweeps import sweep, task
 from geomfeat.comparison.sweeps.grid import dataset_of, network_of
-from geomfeat.comparison.validation.remeasure import measured_again
+from geomfeat.comparison.validation import remeasure
 from geomfeat.location import LocateOptions, locate
 from geomfeat.models.weights import load_weights
 from geomfeat.tangent import OptimizerRates
@@ -33,9 +33,12 @@ def test_the_code_of_a_run_is_all_that_decides_its_numbers() -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_run_is_located_by_its_own_rates_which_are_saved_with_it_where_they_are_not_plain(
-    tmp_path: Path, optimizer: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
-    config = tiny(seeds=1, optimizer=optimizer, measure={"location": {"n_bootstrap": 2, "n_probes": 20}})
+    # Fewer resamples behind an interval that is not read.
+    monkeypatch.setattr(remeasure, "BOOTSTRAP", 2)
+    location = {"n_bootstrap": 2, "n_probes": 10}
+    config = tiny(seeds=1, optimizer=optimizer, train={"n": 20}, measure={"n": 20, "location": location})
     found = sweep(config, tmp_path, progress=False)
     (address, run), *_ = found.plan.items()
     home = tmp_path / "runs" / address
@@ -46,19 +49,19 @@ def test_a_run_is_located_by_its_own_rates_which_are_saved_with_it_where_they_ar
     seen = data.training().subsample(run.measure.n)
     again = locate(
         end, seen.inputs, initial=start, optimizer=rates, progress=False, seed=run.measure.seed,
-        options=LocateOptions(n_bootstrap=2, n_probes=20),
+        options=LocateOptions(n_bootstrap=2, n_probes=10),
     )  # fmt: skip
     assert again.metric == ("Adam state" if optimizer == "adam" else "plain: not known")
     rows = found.table.query("measure == 'location' and layer == '' and quantity == 'richness'")
     assert rows["value"].tolist() == [pytest.approx(again.richness, rel=1e-6)]
     plain = locate(
         end, seen.inputs, initial=start, progress=False, seed=run.measure.seed,
-        options=LocateOptions(n_bootstrap=2, n_probes=20),
+        options=LocateOptions(n_bootstrap=2, n_probes=10),
     )  # fmt: skip
     assert (plain.richness == again.richness) == (optimizer == "sgd")
-    assert measured_again(tmp_path, address, run)["R"] == pytest.approx(
+    assert remeasure.measured_again(tmp_path, address, run)["R"] == pytest.approx(
         locate(
             end, seen.inputs, initial=start, optimizer=rates, progress=False, seed=run.seed,
-            options=LocateOptions(n_probes=50, n_bootstrap=20, n_reinitialisations=4),
+            options=LocateOptions(n_probes=20, n_bootstrap=2),
         ).richness, rel=1e-6,
     )  # fmt: skip

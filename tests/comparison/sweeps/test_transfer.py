@@ -15,7 +15,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from geomfeat.comparison.relations._relate import relate
-from geomfeat.comparison.sweeps._sweep import sweep
+from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
 from geomfeat.comparison.sweeps.config import parse_config
 from geomfeat.comparison.sweeps.grid import _dataset, dataset_of, probe_of, runs_of
 from geomfeat.comparison.sweeps.transfer import FEATURES, LAYER, MEASURE, last_features
@@ -79,9 +79,15 @@ def test_wide_features_are_projected() -> None:
     assert last_features(wide, X).d == FEATURES
 
 
-def test_rows_of_a_sweep_are_those_of_a_separate_fit(tmp_path: Path) -> None:
-    spec = blobs(tmp_path)
-    found = sweep(probing(spec, seeds=1), tmp_path / "out", progress=False)
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory: pytest.TempPathFactory) -> SweepResult:
+    """A sweep of one run with a probe, on disk."""
+    folder = tmp_path_factory.mktemp("probed")
+    return sweep(probing(blobs(folder), seeds=1), folder / "out", progress=False)
+
+
+def test_rows_of_a_sweep_are_those_of_a_separate_fit(probed: SweepResult) -> None:
+    found = probed
     rows = rows_of(found.table)
     assert set(rows["at"]) == {"init", "trained"}
     assert {"linear_probe_accuracy", "capacity", "radius", "dimension"} <= set(rows["quantity"])
@@ -112,11 +118,12 @@ def test_a_run_that_diverged_is_probed_at_its_start_and_says_why_not_at_its_end(
     assert last["note"].str.contains("diverged").all()
 
 
-def test_without_a_probe_there_are_no_rows_and_with_one_the_rest_is_the_same(tmp_path: Path) -> None:
+def test_without_a_probe_there_are_no_rows_and_with_one_the_rest_is_the_same(
+    probed: SweepResult, tmp_path: Path
+) -> None:
     plain = sweep(tiny(seeds=1), tmp_path / "a", progress=False).table
-    probed = sweep(probing(blobs(tmp_path), seeds=1), tmp_path / "b", progress=False).table
     assert rows_of(plain).empty
-    rest = probed[probed["measure"] != MEASURE]
+    rest = probed.table[probed.table["measure"] != MEASURE]
     assert rest["value"].tolist() == pytest.approx(plain["value"].tolist(), nan_ok=True)
 
 

@@ -15,12 +15,14 @@ from typer.testing import CliRunner
 
 from geomfeat.cli import app
 from geomfeat.comparison.sweeps.config import parse_config
-from geomfeat.comparison.validation import campaign as validation
+from geomfeat.comparison.sweeps.grid import RunConfig
+from geomfeat.comparison.validation import campaign as validation, remeasure
 from geomfeat.comparison.validation.campaign import Validation, judge, validate
 from geomfeat.comparison.validation.families import FAMILIES, LAWS, RUNGS, LadderFamily
 from geomfeat.comparison.validation.files import load_validation, save_validation
 from geomfeat.comparison.validation.onset_of_richness import best_summary, onsets_of, spreads_of, summed_up
 from geomfeat.data._load_data import load_data
+from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput, OutputExists
 from geomfeat.report.pages.validation import checks_of, write_validation
 
@@ -207,12 +209,33 @@ def test_a_validation_survives_its_files(real: tuple[Path, Validation], tmp_path
         load_validation(tmp_path)
 
 
-def test_a_look_that_was_copied_from_another_run_is_taken_again(real: tuple[Path, Validation]) -> None:
+@pytest.fixture
+def looks(real: tuple[Path, Validation], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses of the runs that are looked at: the first is, of others what `real` has seen of them is taken."""
+    saved = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in real[0].glob("*/looks/*.json")}
+    asked: list[str] = []
+
+    whole = remeasure._look
+
+    def look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
+        asked.append(home.name)
+        if len(asked) == 1:
+            return whole(home, run, data)
+        return {name: value for name, value in saved[home.name].items() if name not in ("format", "address")}
+
+    monkeypatch.setattr(remeasure, "_look", look)
+    return asked
+
+
+def test_a_look_that_was_copied_from_another_run_is_taken_again(
+    real: tuple[Path, Validation], looks: list[str]
+) -> None:
     out, first = real
     one, two, *_ = sorted(out.glob("*/looks/*.json"))
     two.write_bytes(one.read_bytes())
     again = validate(out, only="mlp regression", rungs=(0.1, 1.0, 10.0), seeds=1, laws=False, progress=False)
     assert again.families.equals(first.families)
+    assert looks == [two.stem]
 
 
 @pytest.mark.parametrize("name", ["runs", "families", "laws", "onsets"])
@@ -249,13 +272,15 @@ def test_a_family_without_its_data_is_left_out_and_named(tmp_path: Path, monkeyp
 
 
 def test_a_look_of_another_format_is_taken_again(
-    real: tuple[Path, Validation], monkeypatch: pytest.MonkeyPatch
+    real: tuple[Path, Validation], looks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, first = real
     monkeypatch.setattr("geomfeat.comparison.validation.remeasure.FORMAT", -1)
     again = validate(out, only="mlp regression", rungs=(0.1, 1.0, 10.0), seeds=1, laws=False, progress=False)
     assert again.families.equals(first.families)
-    assert all(json.loads(path.read_text(encoding="utf-8"))["format"] == -1 for path in out.glob("*/looks/*.json"))
+    paths = sorted(out.glob("*/looks/*.json"))
+    assert sorted(looks) == [path.stem for path in paths]
+    assert all(json.loads(path.read_text(encoding="utf-8"))["format"] == -1 for path in paths)
 
 
 def test_the_page_tells_families_goals_and_misses(tmp_path: Path) -> None:

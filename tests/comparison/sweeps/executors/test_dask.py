@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -29,19 +29,20 @@ from geomfeat.comparison.sweeps.executors import dask as engine_dask
 from geomfeat.comparison.sweeps.executors.registry import engine_named, slurm_script
 from geomfeat.errors import BadInput, GeomfeatError
 from tests.comparison.sweeps_on_disk import finished, left_over, numbers, tiny, wait_for, weights
-from tests.warm_process import start_module, start_script, warm_context
+from tests.warm_process import IMPORTED, start_module, start_script, warm_context
 
-# Eight runs of half a second or so: long enough to be interrupted in the middle.
-EIGHT = tiny(seeds=8, width=32, train={"target_loss": None, "max_steps": 400})
+# Six runs of half a second or so: long enough to be interrupted in the middle.
+SIX = tiny(seeds=6, width=32, train={"target_loss": None, "max_steps": 300})
 SWEEP = """
 import os
 import sys
 if __name__ == "__main__":
     import geomfeat as gf
-    from tests.comparison.sweeps.executors.test_dask import EIGHT
+    from tests.comparison.sweeps.executors.test_dask import SIX, warm
     os.setpgrp()
+    warm(["distributed", "geomfeat.comparison.sweeps.task"])
     try:
-        print(gf.sweep(EIGHT, sys.argv[1], engine=sys.argv[2], workers=2, progress=False))
+        print(gf.sweep(SIX, sys.argv[1], engine=sys.argv[2], workers=2, progress=False))
     except (KeyboardInterrupt, gf.GeomfeatError) as error:
         sys.exit(f"ended: {error!r}")
 """
@@ -80,13 +81,18 @@ def ended(process: ForkServerProcess) -> None:
     process.join()
 
 
+def warm(imported: Sequence[str] = IMPORTED) -> dask.config.set:
+    """Workers of this machine become copies of one process with these modules; by default each imports all again."""
+    warm_context(imported)
+    # dask's own list of what to load would take the place of that of the context.
+    distributed.utils._forkserver_preload_set = True
+    return dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+
+
 @pytest.fixture
 def warm_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Workers of this machine are copies of the warm process; by default each of them imports all again."""
-    warm_context()
-    # dask's own list of what to load would take the place of that of the context.
     monkeypatch.setattr(distributed.utils, "_forkserver_preload_set", True)
-    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+    with warm():
         yield
 
 
@@ -123,7 +129,9 @@ def cluster(start: Start, tmp_path: Path) -> tuple[str, list[ForkServerProcess]]
 
 
 def test_numbers_are_those_of_the_serial_engine_bit_for_bit(tmp_path: Path, warm_workers: None) -> None:
-    config = tiny(measure={"measures": ["capacity"], "location": {"n_probes": 16, "n_bootstrap": 2}})
+    config = tiny(
+        train={"n": 30}, measure={"n": 30, "measures": ["capacity"], "location": {"n_probes": 16, "n_bootstrap": 2}}
+    )
     serial = sweep(config, tmp_path / "serial", progress=False)
     local = sweep(config, tmp_path / "dask", engine="dask", workers=2, progress=False)
     pd.testing.assert_frame_equal(numbers(serial.table), numbers(local.table), check_exact=True)
@@ -138,9 +146,9 @@ def test_a_killed_worker_loses_no_run_and_a_scheduler_that_comes_back_goes_on_wi
     there: dict[Path, int] = {}
 
     def accidents() -> None:
-        wait_for(lambda: finished(tmp_path / "out") >= 2)
+        wait_for(lambda: finished(tmp_path / "out") >= 1)
         processes[1].kill()
-        wait_for(lambda: finished(tmp_path / "out") >= 4)
+        wait_for(lambda: finished(tmp_path / "out") >= 3)
         for process in processes:
             ended(process)
         there.update({p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("runs/*/run.json")})
@@ -149,15 +157,15 @@ def test_a_killed_worker_loses_no_run_and_a_scheduler_that_comes_back_goes_on_wi
 
     going = threading.Thread(target=accidents)
     going.start()
-    found = sweep(EIGHT, tmp_path / "out", engine=address, progress=False)
+    found = sweep(SIX, tmp_path / "out", engine=address, progress=False)
     going.join()
-    assert found.outcomes == {"completed": 8}
-    assert (finished(tmp_path / "out"), left_over(tmp_path / "out")) == (8, [])
-    assert 4 <= len(there) < 8
+    assert found.outcomes == {"completed": 6}
+    assert (finished(tmp_path / "out"), left_over(tmp_path / "out")) == (6, [])
+    assert 3 <= len(there) < 6
     assert {p: p.stat().st_mtime_ns for p in there} == there  # what was there was not made again
-    serial = sweep({**EIGHT, "seeds": [0, 7]}, tmp_path / "serial", progress=False)
+    serial = sweep({**SIX, "seeds": [0, 5]}, tmp_path / "serial", progress=False)
     table = SweepResult.load(tmp_path / "out").table
-    pd.testing.assert_frame_equal(numbers(table[table["seed"].isin([0, 7])]), numbers(serial.table))
+    pd.testing.assert_frame_equal(numbers(table[table["seed"].isin([0, 5])]), numbers(serial.table))
     assert weights(tmp_path / "serial").items() <= weights(tmp_path / "out").items()
 
 
@@ -171,13 +179,13 @@ def test_a_scheduler_that_stays_away_is_reported_and_what_is_finished_kept(
     with Client(f"tcp://127.0.0.1:{port}", timeout=60, set_as_default=False) as client:
 
         def kill() -> None:
-            wait_for(lambda: client.run_on_scheduler(_tasks) == 8)
+            wait_for(lambda: client.run_on_scheduler(_tasks) == 6)
             own.kill()
 
         threading.Thread(target=kill).start()
-        with pytest.raises(GeomfeatError, match="stopped, and 8 runs were not made"):
-            sweep(EIGHT, tmp_path, engine=f"tcp://127.0.0.1:{port}", progress=False)
-    assert SweepResult.load(tmp_path).outcomes == {"missing": 8}
+        with pytest.raises(GeomfeatError, match="stopped, and 6 runs were not made"):
+            sweep(SIX, tmp_path, engine=f"tcp://127.0.0.1:{port}", progress=False)
+    assert SweepResult.load(tmp_path).outcomes == {"missing": 6}
 
 
 def _tasks(dask_scheduler: Any) -> int:
@@ -195,14 +203,14 @@ def test_ctrl_c_ends_a_local_sweep_and_its_workers(tmp_path: Path) -> None:
     assert "ended: KeyboardInterrupt" in end.stderr, end.stdout
     wait_for(lambda: not subprocess.run(["pgrep", "-g", str(group)], capture_output=True).stdout.strip())
     there = finished(tmp_path / "out")
-    assert there < 8
-    assert sweep(EIGHT, tmp_path / "out", progress=False).outcomes == {"completed": 8}
+    assert there < 6
+    assert sweep(SIX, tmp_path / "out", progress=False).outcomes == {"completed": 6}
     assert left_over(tmp_path / "out") == []
 
 
 def test_a_worker_with_other_code_is_reported_before_any_training(tmp_path: Path, start: Start) -> None:
     """The worker has a copy of the package with one line more."""
-    shutil.copytree("geomfeat", tmp_path / "copy" / "geomfeat", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree("geomfeat", tmp_path / "copy" / "geomfeat")  # with its bytecode, where there is any
     with (tmp_path / "copy" / "geomfeat" / "numerics.py").open("a") as file:
         file.write("# another line\n")
     port = free_port()
@@ -218,7 +226,7 @@ def test_a_worker_with_other_code_is_reported_before_any_training(tmp_path: Path
                 client.wait_for_workers(1, timeout=90)
                 versions = r"geomfeat 0.*\+\w{12} there, 0.*\+\w{12} here"
                 with pytest.raises(BadInput, match=rf"1 of 1 workers have other versions \(tcp://.*: {versions}\)"):
-                    sweep(EIGHT, tmp_path / "out", engine=address, progress=False)
+                    sweep(SIX, tmp_path / "out", engine=address, progress=False)
         finally:
             own.kill()
     assert finished(tmp_path / "out") == 0
@@ -227,9 +235,9 @@ def test_a_worker_with_other_code_is_reported_before_any_training(tmp_path: Path
 def test_a_scheduler_that_is_not_there_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_dask, "ANSWER", 0.5)
     with pytest.raises(BadInput, match=r"no dask scheduler answers at 'tcp://127.0.0.1:1' within 0.5 s"):
-        sweep(EIGHT, tmp_path / "out", engine="tcp://127.0.0.1:1", progress=False)
+        sweep(SIX, tmp_path / "out", engine="tcp://127.0.0.1:1", progress=False)
     with pytest.raises(BadInput, match=r"'udp://x' is not the address of a scheduler: give scheme, host and port"):
-        sweep(EIGHT, tmp_path / "out", engine="udp://x", progress=False)
+        sweep(SIX, tmp_path / "out", engine="udp://x", progress=False)
     assert finished(tmp_path / "out") == 0
 
 
