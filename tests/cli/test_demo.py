@@ -29,7 +29,7 @@ def small_cnn(seed: int | None = None) -> nn.Module:
 def test_the_demo_finds_what_it_was_built_to_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Few digits and measures, and a quarter of the channels: what is known of them is known at any size.
     asked = demo._request
-    monkeypatch.setattr(demo, "N_TRAIN", 40)
+    monkeypatch.setattr(demo, "N_TRAIN", 60)
     monkeypatch.setattr(demo, "_request", lambda case: {**asked(case), **FEW})
     monkeypatch.setitem(FACTORIES, "cnn", "tests.cli.test_demo:small_cnn")
     studies = {study.name: study for study in run_demo(tmp_path, progress=False)}
