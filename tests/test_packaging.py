@@ -156,9 +156,9 @@ def test_the_citation_names_this_version() -> None:
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
-# Every part runs in a copy of one process that has imported what is there.
+# Every part runs in a copy of one process that has imported what is there, and every measure.
 BARE = """
-import os, runpy, sys
+import os, sys
 for name in (
     "umap", "plotly", "matplotlib", "zarr", "numba", "jaxtyping", "tqdm", "lazy_loader", "safetensors", "pydantic",
     "yaml", "typer", "pyarrow", "jinja2", "transformers", "distributed",
@@ -166,10 +166,12 @@ for name in (
     sys.modules[name] = None  # an import of it raises ImportError
 import pandas, scipy.stats, sklearn.metrics, torch._dynamo
 sys.path.insert(0, "benchmarks")
+import gpu_check
+gpu_check.pairs_of("cpu")
 for part in sys.argv[1:]:
     if (child := os.fork()) == 0:
         sys.argv = ["gpu_check.py", "--device", "cpu", "--small", "--only", part]
-        runpy.run_path("benchmarks/gpu_check.py", run_name="__main__")
+        gpu_check.main()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(f"===== {code}", flush=True)
 """

@@ -9,7 +9,7 @@ import pytest
 from tests.warm_process import run_script
 
 TUTORIALS = sorted((Path(__file__).resolve().parents[1] / "tutorials").glob("*.py"))
-# What is smaller here than on the page: samples, draws and layers, of which its statements hold with fewer.
+# What is smaller here than on the page: samples, probes, draws and layers, of which its statements hold with fewer.
 SMALLER = {
     "01_locate_a_network": {'"digits", n=60': '"digits", n=30'},
     "02_manifold_capacity": {
@@ -21,15 +21,16 @@ SMALLER = {
     },
     "04_training_at_a_chosen_richness": {'"digits", n=60': '"digits", n=30'},
     "06_compare_architectures": {
-        "range(1, 16, 2)": "range(1, 16, 4)",
-        "n_draws=50, n_bootstrap=50": "n_draws=40, n_bootstrap=20",
+        "range(1, 16, 2)": "range(1, 16, 8)",
+        "n_draws=50, n_bootstrap=50": "n_draws=30, n_bootstrap=20",
     },
     "08_the_published_run": {
         '"n": 100, "max_steps": 80': '"n": 60, "max_steps": 60',
         '"n": 50, "location": {"n_probes": 16': '"n": 40, "location": {"n_probes": 8',
     },
+    "11_fine_tuning": {'"digits", n=332': '"digits", n=316'},
     "12_language_model_from_scratch": {"n_probes=10": "n_probes=6"},
-    "13_is_my_network_lazy_or_rich": {"else 10": "else 6"},
+    "13_is_my_network_lazy_or_rich": {"else 10": "else 4"},
 }
 RUN = """
 from pathlib import Path

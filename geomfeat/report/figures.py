@@ -157,22 +157,26 @@ def as_bytes(figure: Figure, form: str, dpi: float | None = None) -> bytes:
     dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": MARK}}
     buffer = io.BytesIO()
     with style():
-        if form == "svg":
-            _print_svg(figure, buffer, dateless["svg"], dpi)
+        if form == "pdf":
+            figure.savefig(buffer, format=form, metadata=dateless[form], dpi=dpi)
         else:
-            figure.savefig(buffer, format=form, metadata=dateless.get(form), dpi=dpi)
+            _print(figure, form, buffer, dateless[form], dpi)
     return buffer.getvalue()
 
 
-def _print_svg(figure: Figure, buffer: io.BytesIO, metadata: dict[str, Any], dpi: float | None) -> None:
+def _print(figure: Figure, form: str, buffer: io.BytesIO, metadata: dict[str, Any], dpi: float | None) -> None:
     """`figure.savefig`, which first draws all once more for the layout alone; this drawing makes its own."""
     import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     canvas, own_dpi = figure.canvas, figure.dpi
-    figure.dpi = mpl.rcParams["savefig.dpi"] if dpi is None else dpi  # of pictures within
+    figure.dpi = mpl.rcParams["savefig.dpi"] if dpi is None else dpi  # in a drawing: of pictures within
     try:
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)
+        if form == "svg":
+            FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)
+        else:
+            FigureCanvasAgg(figure).print_png(buffer, metadata=metadata)
     finally:
         figure.dpi = own_dpi
         figure.set_canvas(canvas)

@@ -12,6 +12,8 @@ import pytest
 
 from tests.cli.conftest import Run, geomfeat, write_files
 
+# What is held to here is files, not the pictures within pages, which need not be printed.
+pytestmark = pytest.mark.usefixtures("unprinted")
 MODEL = ["--model", "net.py:make", "--trained", "final.safetensors", "--data", "npz:digits.npz", "--quiet"]
 ANALYZE = ["analyze", *MODEL, "--initial", "init.safetensors", "--measures", "stable_rank", "--umap-layer", "none",
            "--probes", "8", "--out"]  # fmt: skip

@@ -34,14 +34,14 @@ def test_it_prints_and_writes_what_python_gives(files: Path, run: Run) -> None:
 
 
 def test_advice_is_printed_and_written(files: Path, run: Run) -> None:
-    words = ["--initial", "init.safetensors", "--target-loss", "0.3", "--optimizer", "adamw", "--lr", "0.002"]
-    result = run("forecast", *COMMON, *words, "--n", 6, "--advise", "-0.8", "--out", "found.json")
+    words = ["--initial", "init.safetensors", "--target-loss", "0.6", "--optimizer", "adamw", "--lr", "0.002"]
+    result = run("forecast", *COMMON, *words, "--n", 4, "--advise", "-0.8", "--out", "found.json")
     assert result.exit_code == 0, result.stderr
     assert "to R = -0.80 from " in result.stdout
     written = json.loads((files / "found.json").read_text())
-    net, rows = model_at(0), gf.load_data("npz:digits.npz").subsample(6, 0)
+    net, rows = model_at(0), gf.load_data("npz:digits.npz").subsample(4, 0)
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.002)
-    expected = gf.forecast(net, rows.inputs, rows.labels, loss="cross-entropy", target_loss=0.3, optimizer=optimizer)
+    expected = gf.forecast(net, rows.inputs, rows.labels, loss="cross-entropy", target_loss=0.6, optimizer=optimizer)
     change = written["advice"]["changes"][0]
     assert change["multiplier"] == pytest.approx(expected.advise(-0.8, init_scale=False).multiplier, rel=1e-3)
     assert change["code"] in result.stdout

@@ -56,7 +56,12 @@ def test_a_location_is_in_the_coordinates_of_the_optimizer_in_a_file(files: Path
         assert result.exit_code == 0, result.stderr
         x = samples(load_data("npz:digits.npz"), None, 0).inputs
         want = locate(
-            model_at(2), x, initial=model_at(0), optimizer=given, progress=False, options=LocateOptions(n_probes=PROBES)
+            model_at(2),
+            x,
+            initial=model_at(0),
+            optimizer=given,
+            progress=False,
+            options=LocateOptions(n_probes=PROBES, n_bootstrap=2),
         )
         assert located(file.replace(".", "_")) == (metric, pytest.approx(want.richness, rel=1e-9))
     assert analyze().exit_code == 0

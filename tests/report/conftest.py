@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from geomfeat.report.pages import write_page
 from geomfeat.study import Study
 from tests.report import synthetic
+from tests.report.browser import Browser
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +23,14 @@ def gallery() -> list[Study]:
 def trouble() -> list[Study]:
     """A model with failures and a hostile name, and one without a location or arrays."""
     return synthetic.trouble()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium, for tests marked `needs_chromium`."""
+    started = Browser(tmp_path_factory.mktemp("browser"))
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="session")

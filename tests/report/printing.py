@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from geomfeat.report.pages.frame import packed
+from tests.report.browser import Browser
 from tests.report.html_reader import unpacked
 
 FORM, REFERENCE = b"/Subtype /Form", re.compile(rb"(\d+) 0 R")
-# Timers that never fire: no plot but the first is drawn before the page is printed.
-NO_TIMERS = "<body><script>window.setTimeout = function () { return 0; };</script>"
+# Timers that never fire: no plot but the first is drawn before the page is printed; and none for the screen afterwards.
+BODY = """<body><script>
+window.setTimeout = function () { return 0; };
+window.addEventListener("afterprint", function (event) { event.stopImmediatePropagation(); });
+</script>"""
+FIRST_DRAWN = "document.querySelector('.plot .main-svg') !== null"
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Printed:
     sheets: int
 
 
-def printed(chromium: str, path: Path, folder: Path, flags: tuple[str, ...], *, before_drawing: bool = True) -> Printed:
+def printed(browser: Browser, path: Path, folder: Path) -> Printed:
     """Print a copy of the page in which every panel has paper of its own colour."""
     count = 0
 
@@ -39,11 +43,11 @@ def printed(chromium: str, path: Path, folder: Path, flags: tuple[str, ...], *, 
         return found[1] + packed(re.sub('"paper_bgcolor":"#ffffff"', marked, unpacked(found[2])))
 
     text = re.sub('(id="specs-gzip">)([^<]*)', repacked, path.read_text(encoding="utf-8"))
-    copy, out = folder / "marked.html", folder / "marked.pdf"
-    copy.write_text(text.replace("<body>", NO_TIMERS, 1) if before_drawing else text, encoding="utf-8")
-    command = [chromium, *flags, f"--user-data-dir={folder / 'printing'}", f"--print-to-pdf={out}", copy.as_uri()]
-    subprocess.run(command, capture_output=True, timeout=240, check=True)
-    sheets = [_colours(content) for content in _sheets(out.read_bytes())]
+    copy = folder / "marked.html"
+    copy.write_text(text.replace("<body>", BODY, 1), encoding="utf-8")
+    browser.open(copy, width=1280)
+    browser.wait_for(FIRST_DRAWN)
+    sheets = [_colours(content) for content in _sheets(browser.printed())]
     on = {i: sum(_colour(i) in colours for colours in sheets) for i in range(1, count + 1)}
     return Printed(count, [i for i in on if on[i]], [i for i in on if on[i] > 1], len(sheets))
 

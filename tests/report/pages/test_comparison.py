@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from geomfeat.report.pages import comparison as module
 from geomfeat.report.pages.comparison import answers, sections, write_comparison
 from geomfeat.types import Representation
 from tests.comparison.planted import LABELS, layer, model, normal
+from tests.report.browser import Browser, needs_chromium, visit
 from tests.report.html_reader import Read, assert_whole, read
 
 SECTIONS = ["answer", "models", "layers", "map", "matches", "profiles", "brain", "rdms", "troubles", "settings"]
@@ -149,13 +149,9 @@ def test_without_brains_and_profiles_the_page_says_so() -> None:
     assert "No profiles were requested" in text
 
 
-@pytest.mark.skipif(
-    shutil.which("chromium") is None, reason="no Chromium: apt-get install chromium to test the page in it"
-)
-def test_the_browser_draws_every_plot_and_says_nothing(path: Path, page: Read, tmp_path: Path) -> None:
-    from tests.report.pages.test_study_in_browser import visit
-
-    seen = visit(path, tmp_path)
+@needs_chromium
+def test_the_browser_draws_every_plot_and_says_nothing(browser: Browser, path: Path) -> None:
+    seen = visit(browser, path)
     assert 'data-plots="drawn"' in seen.dom
     assert seen.console == []
     assert seen.requests == []

@@ -3,47 +3,37 @@
 from __future__ import annotations
 
 import csv
-import html
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 from geomfeat.study import Study
-from tests.report.pages.test_study_in_browser import pytestmark as needs_chromium, visit
+from tests.report.browser import Browser, needs_chromium, visit
 
 pytestmark = needs_chromium
 SVG = "{http://www.w3.org/2000/svg}"
-# Presses both buttons of the first figure with panels, and keeps what would be saved.
+# Presses both buttons of the first figure with panels, and answers what would be saved.
 PRESS = """
-<p id="said"></p>
-<script>
-var saved = {}, last;
-URL.createObjectURL = function (blob) { last = blob; return "#"; };
-HTMLAnchorElement.prototype.click = function () {
-  var name = this.download;
-  last.text().then(function (text) {
-    saved[name] = text;
-    document.getElementById("said").textContent = JSON.stringify(saved);
-  });
-};
-setTimeout(function () {
+new Promise(function (answer) {
+  var saved = {}, last;
+  URL.createObjectURL = function (blob) { last = blob; return "#"; };
+  HTMLAnchorElement.prototype.click = function () {
+    var name = this.download;
+    last.text().then(function (text) {
+      saved[name] = text;
+      if (Object.keys(saved).length === 2) { answer(saved); }
+    });
+  };
   var figure = document.querySelector("figure .panel").closest("figure");
   figure.querySelectorAll("[data-save]").forEach(function (button) { button.dispatchEvent(new Event("click")); });
-}, 30000);
-</script></body>"""
+})"""
 
 
 def test_a_figure_is_saved_as_pictures_and_numbers(
-    page: Callable[[str], Path], gallery: list[Study], tmp_path: Path
+    browser: Browser, page: Callable[[str], Path], gallery: list[Study]
 ) -> None:
-    text = page("gallery").read_text(encoding="utf-8")
-    (tmp_path / "pressed.html").write_text(PRESS.join(text.rsplit("</body>", 1)), encoding="utf-8")
-    seen = visit(tmp_path / "pressed.html", tmp_path)
-    said = re.search(r'<p id="said">(.*?)</p>', seen.dom, re.DOTALL)
-    assert said
-    saved = json.loads(html.unescape(said[1]))
+    saved = visit(browser, page("gallery"), script=PRESS).said
     assert {Path(name).suffix for name in saved} == {".svg", ".csv"}
     (drawing,) = (text for name, text in saved.items() if name.endswith(".svg"))
     root = ElementTree.fromstring(drawing)
@@ -57,12 +47,12 @@ def test_a_figure_is_saved_as_pictures_and_numbers(
 
 
 def test_a_browser_that_cannot_unpack_shows_a_message_and_the_numbers(
-    page: Callable[[str], Path], tmp_path: Path
+    browser: Browser, page: Callable[[str], Path], tmp_path: Path
 ) -> None:
     text = page("gallery").read_text(encoding="utf-8")
     old = text.replace("<head>", "<head><script>window.DecompressionStream = undefined;</script>", 1)
     (tmp_path / "old.html").write_text(old, encoding="utf-8")
-    seen = visit(tmp_path / "old.html", tmp_path)
+    seen = visit(browser, tmp_path / "old.html")
     assert seen.console == []
     assert 'data-plots="none"' in seen.dom
     message = re.search(r'<p class="box" id="no-plots"[^>]*>', seen.dom)

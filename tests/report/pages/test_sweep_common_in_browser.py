@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import html
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,13 +11,12 @@ from geomfeat.comparison.relations._relate import relate
 from geomfeat.report.pages.portrait import write_portrait_page
 from geomfeat.report.pages.relate import write_relate_page
 from tests.report import swept_pages
-from tests.report.pages.test_study_in_browser import CHROMIUM, Visit, visit
+from tests.report.browser import Browser, needs_chromium, visit
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium to test the page in it")
+pytestmark = needs_chromium
 
 PROBE = """
-<p id="said"></p><script>
-setTimeout(function () {
+new Promise(function (answer) {
   var said = {}, map = document.getElementById("explore-map"), plane = document.getElementById("explore-plane");
   function choose(id, value) {
     var select = document.getElementById("choose-" + id);
@@ -53,25 +49,15 @@ setTimeout(function () {
     said.plane = document.getElementById("plane-words").textContent;
     var ends = plane.data[plane.data.length - 1];
     said.faint = ends.marker.opacity.filter(function (o) { return o < 0.5; }).length;
-    document.getElementById("said").textContent = JSON.stringify(said);
-  }, 2000);
-}, 20000);
-</script></body>"""
+    answer(said);
+  }, 500);
+})"""
 
 
-def probed(path: Path, folder: Path) -> tuple[dict[str, Any], Visit]:
-    """What the page said when it was clicked through."""
-    head, tail = path.read_text(encoding="utf-8").rsplit("</body>", 1)
-    (folder / "probed.html").write_text(head + PROBE + tail, encoding="utf-8")
-    seen = visit(folder / "probed.html", folder)
-    said = re.search(r'<p id="said">(.+?)</p>', seen.dom)
-    assert said, seen.console
-    return json.loads(html.unescape(said[1])), seen
-
-
-def test_relate_is_clicked_through(tmp_path: Path) -> None:
+def test_relate_is_clicked_through(browser: Browser, tmp_path: Path) -> None:
     table = swept_pages.grid()
-    said, seen = probed(write_relate_page(relate(table), table, tmp_path / "relate.html"), tmp_path)
+    seen = visit(browser, write_relate_page(relate(table), table, tmp_path / "relate.html"), script=PROBE)
+    said = seen.said
     assert seen.console == []
     assert seen.requests == []
     assert 'data-plots="drawn"' in seen.dom
@@ -91,8 +77,9 @@ def test_relate_is_clicked_through(tmp_path: Path) -> None:
     assert said["faint"] == 33  # all but the three of this cell
 
 
-def test_portrait_is_clicked_through_and_draws_every_course(tmp_path: Path) -> None:
-    said, seen = probed(write_portrait_page(swept_pages.courses(), tmp_path / "portrait.html"), tmp_path)
+def test_portrait_is_clicked_through_and_draws_every_course(browser: Browser, tmp_path: Path) -> None:
+    seen = visit(browser, write_portrait_page(swept_pages.courses(), tmp_path / "portrait.html"), script=PROBE)
+    said = seen.said
     assert seen.console == []
     assert seen.requests == []
     assert said["lines"] == 33
