@@ -36,9 +36,9 @@ def network(width: int = 24) -> nn.Module:
     return mlp(64, (width,), 10, activation="tanh", seed=0)
 
 
-def forecast(net: nn.Module, loss: str = "mse", **given: Any) -> gf.Forecast:
+def forecast(net: nn.Module, loss: str = "mse", n: int = 20, **given: Any) -> gf.Forecast:
     x, y = digits()
-    return gf.forecast(net, x, y, loss=loss, options=LITTLE, **{"target_loss": 0.2, **given})
+    return gf.forecast(net, x[:n], y[:n], loss=loss, options=LITTLE, **{"target_loss": 0.2, **given})
 
 
 @cache
@@ -185,7 +185,7 @@ def test_a_rate_that_is_not_stable_is_lowered_to_one_that_is() -> None:
 def test_the_code_does_what_apply_does() -> None:
     net = network()
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.003, weight_decay=0.02, betas=(0.8, 0.99))
-    advice = forecast(net, optimizer=optimizer).advise(0.2, wider=network(48))
+    advice = forecast(net, optimizer=optimizer, n=12).advise(0.2, wider=network(48))
     x = digits()[0]
     for change in advice.changes:
         of = network(48) if change.kind == "rates by width" else net
@@ -221,12 +221,12 @@ def test_rates_by_width_keep_every_layer_where_it_is(made: Any) -> None:
 
 def test_without_an_optimizer_or_with_rates_alone() -> None:
     net = network()
-    advice = forecast(net).advise("lazy", init_scale=False)
+    advice = forecast(net, n=12).advise("lazy", init_scale=False)
     assert advice.best.rate == advice.best.proposed_rate > 0
     _, (group,) = advice.apply(net)
     assert group["lr"] == pytest.approx(advice.best.proposed_rate)
     assert f"lr={advice.best.rate:.6g}" in advice.code
-    by_pattern = forecast(net, optimizer={"*": 0.01}).advise("lazy", init_scale=False)
+    by_pattern = forecast(net, n=12, optimizer={"*": 0.01}).advise("lazy", init_scale=False)
     assert by_pattern.best.rate == pytest.approx(0.01 / by_pattern.multiplier**2)
     assert by_pattern.richness == pytest.approx(advice.richness, abs=1e-6)
 
@@ -234,7 +234,7 @@ def test_without_an_optimizer_or_with_rates_alone() -> None:
 def test_a_number_of_steps_ends_the_changed_training_too() -> None:
     net = network()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.005)
-    expected = forecast(net, optimizer=optimizer, target_loss=None, n_steps=40)
+    expected = forecast(net, optimizer=optimizer, n=12, target_loss=None, n_steps=40)
     advice = expected.advise(expected.richness - 0.5, init_scale=False)
     assert advice.richness == pytest.approx(advice.target, abs=0.01)
     assert advice.best.rate == pytest.approx(0.005 / advice.multiplier**2)
