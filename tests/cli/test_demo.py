@@ -18,7 +18,6 @@ from geomfeat.models.cnn import cnn
 from geomfeat.study import Study
 
 pytestmark = pytest.mark.usefixtures("unprinted")
-FEW = {"measures": ["stable_rank", "nc1"], "umap_layer": "none"}
 
 
 def small_cnn(seed: int | None = None) -> nn.Module:
@@ -27,10 +26,8 @@ def small_cnn(seed: int | None = None) -> nn.Module:
 
 @pytest.mark.slow
 def test_the_demo_finds_what_it_was_built_to_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Few digits and measures, and a quarter of the channels: what is known of them is known at any size.
-    asked = demo._request
+    # Few digits, and a quarter of the channels: what is known of them is known at any size.
     monkeypatch.setattr(demo, "N_TRAIN", 60)
-    monkeypatch.setattr(demo, "_request", lambda case: {**asked(case), **FEW})
     monkeypatch.setitem(FACTORIES, "cnn", "tests.cli.test_demo:small_cnn")
     studies = {study.name: study for study in run_demo(tmp_path, progress=False)}
     assert len(studies) == len(FACTORIES) * len(STRENGTHS)
