@@ -40,8 +40,8 @@ def _sample(x: object, i: int) -> tuple[Tensor, ...]:
 
 def ntk_by_loop(model: nn.Module, x: object, x2: object = None, names: tuple[str, ...] = ("",)) -> Tensor:
     """(n1, n2, C, C) tangent kernel, entry by entry from its definition."""
-    a = gradients_by_loop(model, x, names).numpy()
-    b = a if x2 is None else gradients_by_loop(model, x2, names).numpy()
+    a = gradients_by_loop(model, x, names).cpu().numpy()
+    b = a if x2 is None else gradients_by_loop(model, x2, names).cpu().numpy()
     out = np.zeros((len(a), len(b), a.shape[1], b.shape[1]))
     for i, j, c, d in itertools.product(*map(range, out.shape)):
         out[i, j, c, d] = np.dot(a[i, c], b[j, d])

@@ -18,7 +18,7 @@ from tests.regimes.width.test_scaling import ntk_mlp, task
 WIDTHS = (64, 128, 256, 512)
 
 
-@pytest.mark.parametrize("r", [0.0, 0.5])
+@pytest.mark.parametrize("r", [0.0, 0.25, 0.5])
 def test_hidden_coordinates_move_as_width_to_the_r_minus_half(r: float) -> None:
     found = coordinate_check(ntk_mlp, *task(), WIDTHS, r=r, seeds=6, steps=3)
     for step in (1, 2, 3):
