@@ -114,6 +114,11 @@ def test_a_refusal_names_both_sizes_and_the_remedy() -> None:
         require_memory(HUGE, "the kernel", "use fewer samples")
 
 
+def test_a_limit_counts_for_little_memory_too() -> None:
+    with memory_limit(10_000), pytest.raises(OutOfMemory, match="use none"):
+        require_memory(100_000, "a table", "use none")
+
+
 def test_limits_of_the_process_and_its_container_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_of_the_container", lambda: [2**20])
     assert free_bytes() <= 2**20

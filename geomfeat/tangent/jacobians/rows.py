@@ -1,9 +1,9 @@
 """Rows of the Jacobian of a network's outputs with respect to its parameters, one sample at a time.
 
 Row i * k + c is the gradient of (projected) output c of sample i, flattened over theta in the order of
-`Functional.theta`. Vectorised over samples and outputs where torch.func can (vmap of a vector-Jacobian product);
-where it cannot (recurrent kernels, data-dependent control flow, custom autograd functions), a loop of plain
-backward passes gives the same numbers.
+`Functional.theta`. Vectorised where torch.func can: small ones over samples, with a plain backward pass for each
+output, others over samples and outputs (vmap of a vector-Jacobian product). Where it cannot (recurrent kernels,
+data-dependent control flow, custom autograd functions), a loop of plain backward passes gives the same numbers.
 """
 
 import logging

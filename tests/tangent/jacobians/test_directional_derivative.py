@@ -281,6 +281,30 @@ def test_a_network_that_takes_derivatives_itself_runs_nested() -> None:
     torch.testing.assert_close(jvp(f, X, stacked), torch.stack([rows, 2 * rows]), **tolerance())
 
 
+def test_outputs_of_such_a_network_run_nested_after_its_features_and_when_linearised() -> None:
+    net = AlongTheInputs()
+    f = functional(net)
+    u = random_direction(f)
+    rows = along("rows", lambda theta: {"": f({**f.theta, **theta}, X)}, f.theta, u)[1][""]
+    feature_jvp(f, X, ["body.0"], u)
+    torch.testing.assert_close(jvp(f, X, u), rows, **tolerance())
+    line = linearize(net)
+    with torch.no_grad():
+        for name, p in line.named_parameters():
+            p += u[name]
+    torch.testing.assert_close(line(X), f(f.theta, X) + rows, **tolerance())
+
+
+@pytest.mark.parametrize("way", [*FORWARD_MODES, "backward twice", "differences", "rows"])
+def test_what_does_not_depend_on_the_direction_stays(way: str) -> None:
+    f = functional(Net(torch.tanh))
+    at = lambda theta: {"moves": f({**f.theta, **theta}, X), "stays": X.square()}  # noqa: E731
+    name = next(iter(f.theta))
+    _, tangents = along(way, at, f.theta, {name: torch.ones_like(f.theta[name])})
+    assert tangents["moves"].any()
+    assert not tangents["stays"].any()
+
+
 def test_rounding_inside_a_network_in_double_precision_is_no_false_gradient() -> None:
     """Norms of language models are computed in float32 whatever the weights are, and steps of float64 see that."""
 

@@ -44,6 +44,61 @@ def test_a_table_gives_padding_no_gradient() -> None:
     torch.testing.assert_close(got, gradients_by_loop(net, tokens).flatten(0, 1), **tolerance())
 
 
+class Slip(torch.autograd.Function):
+    """The identity, whose rule for torch.func.vmap doubles."""
+
+    @staticmethod
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> torch.Tensor:
+        return g
+
+    @staticmethod
+    def vmap(info, in_dims: tuple[int], x: torch.Tensor) -> tuple[torch.Tensor, int]:
+        return 2 * x, in_dims[0]
+
+
+class SineWithSlip(torch.autograd.Function):
+    """A sine with a slip in its backward pass, where that is batched."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return x.sin()
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> torch.Tensor:
+        return g * Slip.apply(ctx.saved_tensors[0].cos())
+
+
+class Sine(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return SineWithSlip.apply(self.inner(x))
+
+
+def test_a_wrong_rule_for_batches_is_seen_by_a_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "OWN_COPIES", 0)
+    net, x = Sine(), torch.randn(4, 3, generator=stream(0, "wrong rule"))
+    f = functional(net)
+    torch.testing.assert_close(jacobian(f, x), gradients_by_loop(net, x).flatten(0, 1), **tolerance())
+    assert not JacobianRows(f, f.inputs(x)).vectorised
+
+
 class WrongByOwnCopies(nn.Module):
     """A matrix product that is another one for weights which differ from sample to sample."""
 
