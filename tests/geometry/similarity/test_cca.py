@@ -220,3 +220,10 @@ def test_ties_are_runs_of_angles_within_what_they_are_known_to() -> None:
     sphere = draw(200_000, 3, "sphere")
     sphere = sphere / sphere.norm(dim=1, keepdim=True)
     assert mean_coordinate(3) == pytest.approx(float(sphere[:, 0].abs().mean()), rel=5e-3)
+
+
+def test_copies_in_one_layer_alone_are_different_samples_of_the_other() -> None:
+    few, all_different = draw(6, 3, "few").repeat(2, 1), draw(12, 4, "different")
+    together = [canonical_correlations(a, b).n_trivial for a, b in ((few, all_different), (all_different, few))]
+    assert together == [0, 0]  # 3 and 4 directions of 12 samples; of 6, two would have to agree
+    assert canonical_correlations(few, all_different[:6].repeat(2, 1)).n_trivial == 2
